@@ -14,7 +14,8 @@
  *
  * Every params struct begins with `uint64_t present`: bit i is set when the i-th field of the table was given (not nil).
  * An unknown or repeated key, a wrong type, a missing required field, a value out of range is STATUS_INVALID_REQUEST
- * with the field's (dotted) name; a FIELD_LATER that is given and not nil is STATUS_UNSUPPORTED.
+ * with the field's (dotted) name; a FIELD_LATER that is given and not nil is STATUS_UNSUPPORTED. A str that is not valid
+ * UTF-8 is refused whatever the type. What is wrong inside a NAMES or ENVS names the field itself ("args", "envs").
  */
 #pragma once
 
@@ -55,7 +56,7 @@ enum field_type {       /* C type of the member                                 
     FIELD_TYPE_STR,     /* const char *: str, valid UTF-8, no NUL                            */
     FIELD_TYPE_NAME,    /* const char *: str or bin, no NUL (args, file names)               */
     FIELD_TYPE_PATH,    /* const char *: NAME, absolute, ≤ 4096 bytes, cleaned of // and trailing / */
-    FIELD_TYPE_BYTES,   /* struct slice: bin or str, copied                                  */
+    FIELD_TYPE_BYTES,   /* struct slice: bin or str, copied; given but empty is not NULL     */
     FIELD_TYPE_NAMES,   /* struct strv: array of NAME                                        */
     FIELD_TYPE_ENVS,    /* struct envs: map of name (non-empty, no '=', no NUL) → NAME or nil */
     FIELD_TYPE_CHOICE,  /* int: index into .choices (NULL-terminated array of names)         */
@@ -69,7 +70,7 @@ struct field {
     enum field_type type;
     size_t offset;
     bool required;
-    int64_t min, max;
+    int64_t min, max; /* INT, UINT; max of a NUMBER, when not 0 */
     size_t max_len; /* STR, NAME, BYTES: bytes; NAMES, ENVS: items; 0: no limit of its own */
     const char *const *choices;
     const struct field *fields;

@@ -23,8 +23,9 @@ enum message_error {
     MESSAGE_TRUNCATED = 1, /* lengths that lie, trailing bytes, the reserved byte 0xc1, an extension type */
     MESSAGE_NESTED,        /* over the nesting limit */
     MESSAGE_OBJECTS,       /* over MAX_OBJECTS */
-    MESSAGE_SHAPE,         /* no array of a known shape, msgid no u32, error and result both or neither nil */
-    MESSAGE_METHOD,        /* a request whose method is no str: kind and msgid are set, answer invalid_request */
+    MESSAGE_SHAPE,         /* no array of a known shape, msgid no u32, error and result not one map and one nil,
+                              a notification whose method is no text or whose params is no map */
+    MESSAGE_METHOD,        /* a request whose method is no UTF-8 str: kind and msgid are set, answer invalid_request */
     MESSAGE_PARAMS,        /* a request whose params is no map: kind, msgid and method are set; the same */
 };
 
@@ -33,13 +34,14 @@ struct message {
     uint32_t msgid;        /* request, response */
     struct slice method;   /* request, notification */
     msgpack_object params; /* request, notification: a map */
-    msgpack_object error;  /* response */
-    msgpack_object result; /* response */
+    msgpack_object error;  /* response: a map or nil, */
+    msgpack_object result; /* and the other one */
     msgpack_zone zone;
 };
 
 /* Walks a body without allocating: one whole object, no bytes after it, at most nesting_max levels (the outermost array
- * is level 1) and MAX_OBJECTS objects. Returns 0 or a positive enum message_error. */
+ * is level 1; 32 is the most, whatever nesting_max says) and MAX_OBJECTS objects, each array, map, key and value being
+ * one. Returns 0 or a positive enum message_error. */
 int message_check(struct slice body, unsigned nesting_max);
 
 /* Returns 0, a positive enum message_error, or -ENOMEM. message_deinit must follow a 0, METHOD and PARAMS only. */
