@@ -1,0 +1,75 @@
+/*
+ * The first program in the machine: /init of the initramfs. Loads the modules named in
+ * /modules/list, mounts /dev/vda and becomes its /sbin/init. All else (/proc, /dev, the console) is
+ * guestd's duty, so that booting tests it.
+ *
+ * With `probe` on the kernel's command line, which arrives here as an argument, it says so and ends
+ * the machine: boot.sh learns that way whether a hypervisor works.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOT_DEVICE "/dev/vda"
+#define ROOT_WAIT_MS 10000
+
+/* The kernel panics when this program ends, and with panic=-1 the machine ends too. */
+static void fail(const char *what) {
+    dprintf(STDERR_FILENO, "init: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void load_modules(void) {
+    char name[256];
+    FILE *list = fopen("/modules/list", "re");
+
+    if (!list || chdir("/modules") < 0)
+        fail("/modules/list");
+    while (fgets(name, sizeof(name), list)) {
+        name[strcspn(name, "\n")] = '\0';
+        int fd = open(name, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+            fail(name);
+        close(fd);
+        unlink(name); /* the initramfs stays in memory */
+    }
+    fclose(list);
+}
+
+/* The driver finds the disk some time after it was loaded. */
+static void mount_root(void) {
+    struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int ms = 0; mount(ROOT_DEVICE, "/root", "ext4", 0, NULL) < 0; ms++) {
+        if ((errno != ENOENT && errno != ENXIO) || ms == ROOT_WAIT_MS)
+            fail(ROOT_DEVICE);
+        nanosleep(&pause, NULL);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "probe") == 0) {
+        dprintf(STDOUT_FILENO, "init: the machine works\n");
+        reboot(RB_AUTOBOOT);
+    }
+    mkdir("/dev", 0755);
+    mkdir("/root", 0755);
+    if (mount("dev", "/dev", "devtmpfs", 0, NULL) < 0)
+        fail("/dev");
+    load_modules();
+    mount_root();
+    umount2("/dev", MNT_DETACH);
+    if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+        chdir("/") < 0)
+        fail("changing root");
+    execl("/sbin/init", "/sbin/init", (char *)NULL);
+    fail("/sbin/init");
+}
