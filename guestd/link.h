@@ -1,10 +1,12 @@
 /*
- * The link between supervisor and agent: one SOCK_SEQPACKET pair, each message one fixed struct below (host byte order,
- * both ends are on one kernel) plus file descriptors by SCM_RIGHTS. Both ends check type, size and number of fds; a
- * message that doesn't fit kills the agent, never the supervisor.
+ * The link between supervisor and agent: one SOCK_SEQPACKET pair, each message one fixed struct
+ * below (host byte order, both ends are on one kernel) plus file descriptors by SCM_RIGHTS. Both
+ * ends check type, size and number of fds; a message that doesn't fit kills the agent, never the
+ * supervisor.
  *
- * The agent speaks for clients and may be captured by one: the supervisor bounds every number here itself.
- * Neither end ever blocks on the link: a full link sets a flag, and the job table (the truth) is compared later.
+ * The agent speaks for clients and may be captured by one: the supervisor bounds every number here
+ * itself. Neither end ever blocks on the link: a full link sets a flag, and the job table (the
+ * truth) is compared later.
  */
 #pragma once
 
@@ -12,7 +14,7 @@
 #include <sys/resource.h>
 
 #define LINK_VERSION 1
-#define LINK_FD 3               /* the agent's end, when it starts */
+#define LINK_FD 3 /* the agent's end, when it starts */
 #define LINK_LISTENERS 8
 #define LINK_LIMITS 32
 #define LINK_TOKEN 256
@@ -22,24 +24,25 @@
 enum link_type {
     /* supervisor → agent */
     LINK_HELLO = 1, /* link_hello + the listening sockets */
-    LINK_JOB,       /* link_job + store memfd: the job table at an agent's start, one message a job … */
-    LINK_JOBS_END,  /* link_header … and its end; from here on the agent may serve */
-    LINK_SPAWNED,   /* link_spawned, + store memfd when err is 0 */
-    LINK_OUTPUT,    /* link_output: a doorbell that LINK_LOOK asked for */
-    LINK_EXITED,    /* link_exited: once a job, when the answer is due */
-    LINK_DONE,      /* link_done: what LINK_SIGNAL, LINK_FORGET or LINK_POWER came to */
-    LINK_PING,      /* link_header: answer LINK_PONG, asked only while connections or jobs exist */
-    LINK_STOPPING,  /* link_header: guestd shuts down: take no new work (busy) */
+    LINK_JOB, /* link_job + store memfd: the job table at an agent's start, one message a job … */
+    LINK_JOBS_END, /* link_header … and its end; from here on the agent may serve */
+    LINK_SPAWNED,  /* link_spawned, + store memfd when err is 0 */
+    LINK_OUTPUT,   /* link_output: a doorbell that LINK_LOOK asked for */
+    LINK_EXITED,   /* link_exited: once a job, when the answer is due */
+    LINK_DONE,     /* link_done: what LINK_SIGNAL, LINK_FORGET or LINK_POWER came to */
+    LINK_PING,     /* link_header: answer LINK_PONG, asked only while connections or jobs exist */
+    LINK_STOPPING, /* link_header: guestd shuts down: take no new work (busy) */
     /* agent → supervisor */
-    LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when `connections` goes 0 ↔ 1 */
+    LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when
+                          `connections` goes 0 ↔ 1 */
     LINK_PONG,         /* link_header */
     LINK_SPAWN,        /* link_spawn + spec memfd [+ stdin memfd] */
     LINK_LOOK,         /* link_look: acknowledges output and arms the doorbell */
     LINK_DETACH,       /* link_job_ref: the opener is gone or reads no more; BLOCK becomes DROP */
     LINK_SIGNAL,       /* link_signal */
-    LINK_CANCEL,       /* link_job_ref: TERM, grace, KILL to the tree; the reason becomes CANCELLED */
-    LINK_FORGET,       /* link_job_ref: an exited job's store and record may go */
-    LINK_POWER,        /* link_power */
+    LINK_CANCEL, /* link_job_ref: TERM, grace, KILL to the tree; the reason becomes CANCELLED */
+    LINK_FORGET, /* link_job_ref: an exited job's store and record may go */
+    LINK_POWER,  /* link_power */
 };
 
 struct link_header {
@@ -47,7 +50,9 @@ struct link_header {
     uint32_t size; /* of the whole struct */
 };
 
-/* ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── start
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 enum link_family {
     LINK_FAMILY_VSOCK,
@@ -78,13 +83,14 @@ enum link_kill_tree {
 
 struct link_hello {
     struct link_header h;
-    uint32_t version;     /* LINK_VERSION */
-    uint32_t restarts;    /* agents before this one: also the upper half of the job ids it makes */
-    char boot_id[40];     /* of this kernel's boot, as text */
-    uint64_t job_nonce;   /* GUESTD_JOB=<nonce %016x>-<job %016x> marks a job's processes where there is no cgroup */
+    uint32_t version;   /* LINK_VERSION */
+    uint32_t restarts;  /* agents before this one: also the upper half of the job ids it makes */
+    char boot_id[40];   /* of this kernel's boot, as text */
+    uint64_t job_nonce; /* GUESTD_JOB=<nonce %016x>-<job %016x> marks a job's processes where there
+                           is no cgroup */
     int64_t started_mono_ns; /* CLOCK_BOOTTIME when the supervisor started */
     double last_active_at;   /* unix seconds; survives the agent */
-    uint32_t is_init;     /* the machine's init: PID 1 of the initial pid namespace */
+    uint32_t is_init;        /* the machine's init: PID 1 of the initial pid namespace */
     uint32_t supervisor_pid;
     uint32_t kill_tree;   /* enum link_kill_tree */
     uint32_t controllers; /* bits: 1 memory, 2 pids, 4 cpu delegated to job groups */
@@ -103,15 +109,18 @@ struct link_serving {
     double last_active_at;
 };
 
-/* ── spawn ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── spawn
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 enum link_spawn_flags {
-    LINK_SPAWN_STDIN = 1 << 0,        /* the second fd becomes fd 0; else /dev/null */
+    LINK_SPAWN_STDIN = 1 << 0, /* the second fd becomes fd 0; else /dev/null */
     LINK_SPAWN_NO_NEW_PRIVS = 1 << 1,
-    LINK_SPAWN_KILL_REST = 1 << 2,    /* kill descendants that outlive a leader which exits by itself */
+    LINK_SPAWN_KILL_REST =
+        1 << 2, /* kill descendants that outlive a leader which exits by itself */
     LINK_SPAWN_FOREGROUND = 1 << 3,
-    LINK_SPAWN_SET_USER = 1 << 4,     /* uid, gid and the spec's groups; else as guestd itself */
-    LINK_SPAWN_MAIN = 1 << 5,         /* the PROGRAM of the command line (made by the supervisor itself) */
+    LINK_SPAWN_SET_USER = 1 << 4, /* uid, gid and the spec's groups; else as guestd itself */
+    LINK_SPAWN_MAIN = 1 << 5, /* the PROGRAM of the command line (made by the supervisor itself) */
 };
 
 enum store_mode {
@@ -123,23 +132,24 @@ enum store_mode {
 
 struct link_spawn {
     struct link_header h;
-    uint64_t job;         /* chosen by the agent: restarts << 32 | counter; never 0 */
+    uint64_t job; /* chosen by the agent: restarts << 32 | counter; never 0 */
     uint32_t flags;
     uint32_t uid, gid;
-    uint32_t grace_ms;    /* SIGTERM to SIGKILL at timeout or cancel */
-    uint64_t timeout_ms;  /* 0: none; counted from the start of the program */
+    uint32_t grace_ms;   /* SIGTERM to SIGKILL at timeout or cancel */
+    uint64_t timeout_ms; /* 0: none; counted from the start of the program */
     struct {
-        uint64_t size;    /* bytes kept; 1 … 64 MiB, rounded up to pages by the supervisor */
-        uint32_t mode;    /* enum store_mode */
+        uint64_t size; /* bytes kept; 1 … 64 MiB, rounded up to pages by the supervisor */
+        uint32_t mode; /* enum store_mode */
         uint32_t pad;
-    } store[2];           /* stdout, stderr */
+    } store[2]; /* stdout, stderr */
 };
 
 /*
- * The spec memfd (sealed WRITE|SHRINK|GROW before it is sent, at most LINK_SPEC_MAX bytes): this header, then groups
- * (uint32_t each), filter (struct sock_filter each, 8 bytes), then NUL-terminated strings one after the other: `argc`
- * arguments, `envc` of NAME=VALUE, `candidates` paths to try in order as execvp(3) does, the cwd; then the facts: `facts`
- * opaque bytes that come back with LINK_JOB. The supervisor checks every count against the size.
+ * The spec memfd (sealed WRITE|SHRINK|GROW before it is sent, at most LINK_SPEC_MAX bytes): this
+ * header, then groups (uint32_t each), filter (struct sock_filter each, 8 bytes), then
+ * NUL-terminated strings one after the other: `argc` arguments, `envc` of NAME=VALUE, `candidates`
+ * paths to try in order as execvp(3) does, the cwd; then the facts: `facts` opaque bytes that come
+ * back with LINK_JOB. The supervisor checks every count against the size.
  */
 struct link_spec {
     uint32_t magic; /* LINK_SPEC_MAGIC */
@@ -170,15 +180,18 @@ struct link_spawned {
     double started_at; /* unix seconds */
 };
 
-/* ── output ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── output
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 /*
- * A job's store: one memfd = this page, the stdout ring, the stderr ring, the facts. Byte `off` of channel c is at
- * ring[c].at + off % ring[c].size in DROP and BLOCK, ring[c].at + off in HEAD and KILL (off < size).
+ * A job's store: one memfd = this page, the stdout ring, the stderr ring, the facts. Byte `off` of
+ * channel c is at ring[c].at + off % ring[c].size in DROP and BLOCK, ring[c].at + off in HEAD and
+ * KILL (off < size).
  *
- * Only the supervisor writes, and it believes nothing that it reads back. Writing in DROP: first `oldest` (seq_cst), then
- * the bytes, then `end` (release). Reading: load `end` (acquire), copy out, fence, load `oldest`; what is below it was
- * overwritten meanwhile.
+ * Only the supervisor writes, and it believes nothing that it reads back. Writing in DROP: first
+ * `oldest` (seq_cst), then the bytes, then `end` (release). Reading: load `end` (acquire), copy
+ * out, fence, load `oldest`; what is below it was overwritten meanwhile.
  */
 struct store_head {
     uint32_t magic;   /* STORE_MAGIC */
@@ -197,8 +210,8 @@ struct store_head {
 #define STORE_MAGIC 0x67737472u
 #define STORE_PAGE 4096
 
-/* "Everything below acked[c] may be overwritten. Ring (LINK_OUTPUT, once) as soon as a ring's end is over seen[c], or its
- * eof is set and LINK_LOOK_EOF says that this wasn't seen yet." */
+/* "Everything below acked[c] may be overwritten. Ring (LINK_OUTPUT, once) as soon as a ring's end
+ * is over seen[c], or its eof is set and LINK_LOOK_EOF says that this wasn't seen yet." */
 enum link_look_flags {
     LINK_LOOK_ARM = 1 << 0,
     LINK_LOOK_EOF_SEEN_0 = 1 << 1,
@@ -218,7 +231,8 @@ struct link_output {
     uint64_t job;
 };
 
-/* ── the end of a job ──────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the end of a job
+ * ──────────────────────────────────────────────────────────────────────────────────────────── */
 
 enum link_reason {
     LINK_REASON_EXITED,
@@ -249,7 +263,8 @@ struct link_exited {
     struct link_result result;
 };
 
-/* One job of the table that a new agent takes over. + store memfd (its facts say what the job is). */
+/* One job of the table that a new agent takes over. + store memfd (its facts say what the job is).
+ */
 struct link_job {
     struct link_header h;
     uint64_t job;
@@ -261,7 +276,9 @@ struct link_job {
     struct link_result result;
 };
 
-/* ── orders ────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── orders
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 struct link_job_ref {
     struct link_header h;
@@ -293,8 +310,8 @@ struct link_power {
     uint32_t grace_ms;
 };
 
-/* Answers LINK_SIGNAL (a SIGKILL: when the leader is reaped; ESRCH: already exited, or no such job) and LINK_POWER (at
- * once, before anything stops; EPERM where guestd isn't the machine's init). */
+/* Answers LINK_SIGNAL (a SIGKILL: when the leader is reaped; ESRCH: already exited, or no such job)
+ * and LINK_POWER (at once, before anything stops; EPERM where guestd isn't the machine's init). */
 struct link_done {
     struct link_header h;
     uint64_t request;

@@ -1,6 +1,7 @@
 /*
- * The agent: one libuv loop that speaks the protocol. Owns the link, the listeners, the connections and the job table.
- * It never spawns and never execs (its seccomp filter sees to it); what it needs done with privilege it asks over the link.
+ * The agent: one libuv loop that speaks the protocol. Owns the link, the listeners, the connections
+ * and the job table. It never spawns and never execs (its seccomp filter sees to it); what it needs
+ * done with privilege it asks over the link.
  */
 #pragma once
 
@@ -11,12 +12,20 @@
 #include "link.h"
 #include "proto/limits.h"
 
+struct conn;
 struct jobs;
+struct lag;
 struct link;
+struct listener;
+struct ready;
+struct work;
 
 struct agent_stats {
-    uint64_t frames_in, frames_out, queued_bytes, dropped_bytes;
-    uint32_t connections;
+    uint64_t frames_in, frames_out;
+    uint64_t data_bytes;    /* of streams, sent */
+    uint64_t dropped_bytes; /* told by stream.gap */
+    uint64_t queued_bytes;  /* now, for all connections */
+    uint32_t connections;   /* authenticated, now */
 };
 
 struct agent {
@@ -26,13 +35,38 @@ struct agent {
     struct link *link;
     struct jobs *jobs;
     struct agent_stats stats;
-    bool stopping;          /* LINK_STOPPING came: new work is `busy` */
-    double last_active_at;  /* unix seconds: exec, input and touching pings move it */
-    int64_t started_ns;     /* CLOCK_BOOTTIME */
+    struct lag *lag;
+
+    struct listener *listener[LINK_LISTENERS];
+    struct conn *conns; /* all that are not closing */
+    uint32_t unauthenticated, draining;
+    struct conn *again; /* used up their turn, go on from the idle handle */
+    uv_idle_t flush_later;
+    struct work *waiting, **waiting_last; /* file work beyond its share of the pool */
+    uint32_t working;
+    struct ready *ready;
+
+    bool ending;
+    int exit_code;
+    bool stopping;         /* LINK_STOPPING came: new work is `busy` */
+    double last_active_at; /* unix seconds: exec, input and touching pings move it */
+    int64_t started_ns;    /* CLOCK_BOOTTIME */
 };
 
-/* The agent's whole life on LINK_FD. Returns the process's exit code. */
-int agent_main(void);
+/*
+ * The agent's whole life on LINK_FD. `confine` is called once, after the supervisor's hello and
+ * before the first thread or byte from a client: it drops privileges and loads the filter; the
+ * agent doesn't start when it returns a negative errno.
+ *
+ * Returns the process's exit code: 0 after an orderly end.
+ */
+int agent_main(int (*confine)(void));
+
+/* Ends the loop: handles are closed by their owners, then agent_main returns `code`. */
+void agent_end(struct agent *agent, int code);
+
+/* Has conn_flush_again called in the loop's next round. */
+void agent_flush_later(struct agent *agent);
 
 /* Moves last_active_at to now. */
 void agent_touch(struct agent *agent);

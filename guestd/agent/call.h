@@ -1,9 +1,10 @@
 /*
- * A call: one request in flight, and the only way to answer it. Operations see this and never a connection.
+ * A call: one request in flight, and the only way to answer it. Operations see this and never a
+ * connection.
  *
- * Exactly one answer: call_reply_end or call_fail*. A second one asserts. The last reference lost without an answer fails
- * the call as `internal` and logs it. A call whose connection is gone, or that was cancelled, swallows what is sent to it:
- * an operation need not ask before it answers.
+ * Exactly one answer: call_reply_end or call_fail*. A second one asserts. The last reference lost
+ * without an answer fails the call as `internal` and logs it. A call whose connection is gone, or
+ * that was cancelled, swallows what is sent to it: an operation need not ask before it answers.
  *
  * Everything here runs on the loop's thread, except what call_work_start's `run` does.
  */
@@ -35,16 +36,17 @@ const char *call_peer(struct call *call);
 
 /* ── the answer ── */
 
-/* Begins a result of `pairs` map entries: pack exactly that many keys and values into the returned packer, then
- * call_reply_end. `urgent` responses (ops flagged OP_URGENT) go ahead of queued stream data. */
+/* Begins a result of `pairs` map entries: pack exactly that many keys and values into the returned
+ * packer, then call_reply_end. The answer of a call that opened no stream goes ahead of queued
+ * stream data; a stream's own stays behind its data. */
 msgpack_packer *call_reply_begin(struct call *call, uint32_t pairs);
 void call_reply_end(struct call *call);
 /* An empty map. */
 void call_reply_empty(struct call *call);
 
 /* {code, message, errno?, field?}. Logs nothing. */
-void call_fail(struct call *call, enum status code, int err, const char *field_or_null, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void call_fail(struct call *call, enum status code, int err, const char *field_or_null,
+               const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void call_fail_with(struct call *call, const struct failure *failure);
 /* The same with `data`: a MessagePack map of its own, already packed. */
 void call_fail_data(struct call *call, const struct failure *failure, struct slice data);
@@ -54,13 +56,14 @@ bool call_answered(struct call *call);
 /* ── cancellation ── */
 
 enum cancel_reason {
-    CANCEL_BY_CLIENT,       /* stream.cancel */
+    CANCEL_BY_CLIENT, /* stream.cancel */
     CANCEL_CONNECTION_LOST,
 };
 /*
- * Without a hook, a cancelled call is answered `cancelled` at once and its late answer is swallowed. With one, the hook is
- * told (once) and the operation answers itself; after CANCEL_CONNECTION_LOST nothing can reach the client any more, and the
- * operation ends what must not go on. The hook must not be called after the answer, and isn't.
+ * Without a hook, a cancelled call is answered `cancelled` at once and its late answer is
+ * swallowed. With one, the hook is told (once) and the operation answers itself; after
+ * CANCEL_CONNECTION_LOST nothing can reach the client any more, and the operation ends what must
+ * not go on. The hook must not be called after the answer, and isn't.
  */
 typedef void call_cancel_fn(struct call *call, enum cancel_reason reason, void *arg);
 void call_on_cancel(struct call *call, call_cancel_fn *hook, void *arg);
@@ -68,29 +71,35 @@ void call_on_cancel(struct call *call, call_cancel_fn *hook, void *arg);
 /* ── blocking work on the pool ── */
 
 /*
- * At most 12 of the 16 pool threads run these; more wait their turn in order. `run` is on a pool thread: it sees the work
- * and what it owns, never the call, loop or wire. It may look at `cancelled` in long loops. `done` is back on the loop,
- * always called once, also after a cancel; it answers the call.
+ * At most 12 of the 16 pool threads run these; more wait their turn in order. `run` is on a pool
+ * thread: it sees the work and what it owns, never the call, loop or wire. It may look at
+ * `cancelled` in long loops. `done` is back on the loop, always called once, also after a cancel;
+ * it answers the call.
  */
 struct work {
     uv_work_t request;
     struct call *call;
     int (*run)(struct work *work);
-    void (*done)(struct work *work, int result); /* result: what run returned, or -ECANCELED if it never ran */
-    _Atomic bool cancelled;                      /* set when the call is cancelled */
+    void (*done)(struct work *work,
+                 int result); /* result: what run returned, or -ECANCELED if it never ran */
+    _Atomic bool cancelled;   /* set when the call is cancelled */
     int result;
-    struct work *next;
+    struct work *next;         /* private: waiting for a thread */
+    struct work *next_of_call; /* private */
 };
-/* The work struct is the operation's own (in its arena or heap) and stays until `done`. Holds a reference to the call. */
-void call_work_start(struct call *call, struct work *work, int (*run)(struct work *), void (*done)(struct work *, int));
+/* The work struct is the operation's own (in its arena or heap) and stays until `done`. Holds a
+ * reference to the call. */
+void call_work_start(struct call *call, struct work *work, int (*run)(struct work *),
+                     void (*done)(struct work *, int));
 
 /* ── streams: agent to client ── */
 
 /*
- * The sending side of a call that opened a stream. The connection pulls: when its socket can take data it calls `pump` of
- * the next sender in turn, which sends at most one frame by call_send_data / call_send_event (or ends the call) and says
- * whether it did. A sender that had nothing calls sender_wake later. So no sender can outgrow the connection or starve
- * another, and nothing is queued that isn't being written.
+ * The sending side of a call that opened a stream. The connection pulls: when its socket can take
+ * data it calls `pump` of the next sender in turn, which sends at most one frame by call_send_data
+ * / call_send_event (or ends the call) and says whether it did. A sender that had nothing calls
+ * sender_wake later. So no sender can outgrow the connection or starve another, and nothing is
+ * queued that isn't being written.
  */
 struct sender {
     bool (*pump)(struct sender *sender);
@@ -100,28 +109,29 @@ struct sender {
     struct sender *prev, *next;
 };
 /* `window`: starting credit in bytes. */
-void call_sender_start(struct call *call, struct sender *sender, bool (*pump)(struct sender *), uint64_t window);
+void call_sender_start(struct call *call, struct sender *sender, bool (*pump)(struct sender *),
+                       uint64_t window);
 void call_sender_stop(struct call *call); /* also done by the answer */
 void sender_wake(struct sender *sender);
 
-/* How many data bytes may go out in one frame now: credit, bounded by the best chunk size (256 KiB). 0: not now; pump is
- * called again when credit comes. */
+/* How many data bytes may go out in one frame now: credit, bounded by the best chunk size (256
+ * KiB). 0: not now; pump is called again when credit comes. */
 size_t call_window(struct call *call);
-/* From pump only. `data` may point anywhere stable for the duration of the call: what the socket doesn't take at once is
- * copied. len ≤ call_window(). */
+/* From pump only. `data` may point anywhere stable for the duration of the call: what the socket
+ * doesn't take at once is copied. len ≤ call_window(). */
 void call_send_data(struct call *call, const char *ch, uint64_t off, const void *data, size_t len);
 void call_send_gap(struct call *call, const char *ch, uint64_t from, uint64_t to);
 void call_send_end(struct call *call, const char *ch, uint64_t off);
-/* Begins `stream.event` {id, event: name, …}: pack exactly `pairs` more entries, then call_event_end. Events need no
- * credit. From pump, or outside it for small ones (`started`). */
+/* Begins `stream.event` {id, event: name, …}: pack exactly `pairs` more entries, then
+ * call_event_end. Events need no credit. From pump, or outside it for small ones (`started`). */
 msgpack_packer *call_event_begin(struct call *call, const char *event, uint32_t pairs);
 void call_event_end(struct call *call);
 
 /* ── streams: client to agent ── */
 
 /*
- * A buffer that frames were read into. A receiver that wants to keep a frame's bytes without a copy takes a reference;
- * the slice it got stays valid until buffer_unref.
+ * A buffer that frames were read into. A receiver that wants to keep a frame's bytes without a copy
+ * takes a reference; the slice it got stays valid until buffer_unref.
  */
 struct buffer {
     uint32_t refs;
@@ -132,8 +142,9 @@ struct buffer *buffer_ref(struct buffer *buffer);
 void buffer_unref(struct buffer *buffer);
 
 /*
- * The receiving side: `data` for each stream.data (never more bytes than credited: the connection saw to it), `end` once
- * for stream.end. Credit starts with limits.stream_credit; give more with call_credit as bytes reach their place.
+ * The receiving side: `data` for each stream.data (never more bytes than credited: the connection
+ * saw to it), `end` once for stream.end. Credit starts with limits.stream_credit; give more with
+ * call_credit as bytes reach their place.
  */
 struct receiver {
     void (*data)(struct receiver *receiver, struct slice data, struct buffer *owner);
@@ -142,7 +153,13 @@ struct receiver {
 void call_receiver_start(struct call *call, struct receiver *receiver);
 void call_credit(struct call *call, uint64_t bytes);
 
-/* ── what operations may ask of the agent ── */
+/* ── what operations may ask of the agent and the connection ── */
+
+/* hello showed the token (or none is needed): the connection counts from now on and takes bodies up
+ * to client_frame. False when there are too many: the connection was told and is being closed. */
+bool call_authenticate(struct call *call, uint64_t client_frame);
+/* protocol.error and the close, for this call's connection. */
+void call_refuse(struct call *call, enum status code, const char *message);
 
 struct agent;
 struct agent *call_agent(struct call *call);

@@ -1,8 +1,8 @@
 /*
  * One operation of the protocol: a params table, the struct it fills, and what runs.
  *
- * Adding one is a file in this folder with a `const struct op op_NAME` and its name in meson.build; dispatch finds it
- * there. `run` gets params that live in the call's arena, as long as the call.
+ * Adding one is a file in this folder with a `const struct op op_NAME` and its name in meson.build;
+ * dispatch finds it there. `run` gets params that live in the call's arena, as long as the call.
  */
 #pragma once
 
@@ -13,9 +13,8 @@
 struct call;
 
 enum op_flags {
-    OP_ANONYMOUS = 1 << 0, /* answered before `hello` has shown the token */
-    OP_URGENT = 1 << 1,    /* its response goes ahead of queued stream data: everything that opens no stream */
-    OP_WHILE_BUSY = 1 << 2, /* taken while guestd is shutting down or before `resume` */
+    OP_ANONYMOUS = 1 << 0,  /* answered before `hello` has shown the token */
+    OP_WHILE_BUSY = 1 << 1, /* taken while guestd is shutting down or before `resume` */
 };
 
 struct op {

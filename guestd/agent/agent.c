@@ -1,0 +1,134 @@
+#include "agent/agent.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/conn.h"
+#include "agent/job.h"
+#include "agent/lag.h"
+#include "agent/link.h"
+#include "agent/listener.h"
+#include "agent/log.h"
+#include "agent/ready.h"
+
+_Static_assert(LIMIT_COUNT <= LINK_LIMITS, "the limits travel in link_config");
+
+double agent_now(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int64_t boottime_ns(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void agent_touch(struct agent *agent) {
+    agent->last_active_at = agent_now();
+}
+
+static void on_flush_later(uv_idle_t *idle) {
+    uv_idle_stop(idle); /* conn_flush_again starts it again for those that still have more */
+    conn_flush_again(idle->data);
+}
+
+void agent_flush_later(struct agent *agent) {
+    uv_idle_start(&agent->flush_later, on_flush_later);
+}
+
+void agent_end(struct agent *agent, int code) {
+    if (agent->ending)
+        return;
+    agent->ending = true;
+    agent->exit_code = code;
+    for (unsigned i = 0; i < LINK_LISTENERS; i++)
+        listener_close(agent->listener[i]);
+    ready_close(agent);
+    while (agent->conns)
+        conn_close(agent->conns);
+    link_close(agent);
+    lag_close(agent->lag);
+    uv_close((uv_handle_t *)&agent->flush_later, NULL);
+}
+
+/* What arrives by signal is the supervisor's business; a lost client must not kill the agent. */
+static void set_signals(void) {
+    sigset_t none;
+
+    sigemptyset(&none);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* a terminal's ^C reaches the supervisor, which ends the agent */
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void serve(struct agent *agent, const int *listeners) {
+    for (unsigned i = 0; i < agent->hello.listeners; i++)
+        agent->listener[i] = listener_new(agent, listeners[i], &agent->hello.listener[i]);
+    if (agent->hello.restarts == 0 && ready_start(agent) < 0)
+        log_error("ready: %s can't be used", agent->hello.config.ready);
+    link_serving(agent);
+}
+
+static int start(struct agent *agent, int (*confine)(void)) {
+    static struct lag lag;
+    int listeners[LINK_LISTENERS];
+    int r;
+
+    r = link_receive_hello(agent, listeners);
+    if (r < 0)
+        return r;
+    log_init((enum log_level)agent->hello.config.log_level);
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        agent->limit[i] = agent->hello.config.limit[i];
+    if (agent->limit[LIMIT_processes] > agent->hello.max_jobs)
+        agent->limit[LIMIT_processes] = agent->hello.max_jobs;
+    agent->last_active_at = agent->hello.last_active_at;
+    agent->started_ns = boottime_ns();
+    setenv("UV_THREADPOOL_SIZE", "16", 1); /* before the pool's first use; read once */
+    r = confine();
+    if (r < 0)
+        return r;
+    r = uv_loop_init(&agent->loop);
+    if (r < 0)
+        return r;
+    agent->waiting_last = &agent->waiting;
+    uv_idle_init(&agent->loop, &agent->flush_later);
+    agent->flush_later.data = agent;
+    agent->lag = &lag;
+    lag_init(agent->lag, &agent->loop);
+    agent->jobs = jobs_new(agent);
+    if (!agent->jobs)
+        return UV_ENOMEM;
+    r = link_start(agent);
+    if (r < 0)
+        return r;
+    serve(agent, listeners);
+    return 0;
+}
+
+int agent_main(int (*confine)(void)) {
+    static struct agent agent;
+    int r;
+
+    set_signals();
+    r = start(&agent, confine);
+    if (r < 0) {
+        log_error("start: %s", strerror(-r));
+        return 1;
+    }
+    uv_run(&agent.loop, UV_RUN_DEFAULT);
+    agent.jobs = jobs_free(agent.jobs);
+    uv_run(&agent.loop, UV_RUN_DEFAULT); /* the job table's own timers */
+    r = uv_loop_close(&agent.loop);
+    assert(r == 0);
+    return agent.exit_code;
+}

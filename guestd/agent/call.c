@@ -1,0 +1,292 @@
+#include "agent/call.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/call_private.h"
+#include "agent/conn.h"
+#include "agent/log.h"
+#include "proto/message.h"
+
+struct call *call_new(struct conn *conn, uint32_t msgid) {
+    struct call *call = calloc(1, sizeof *call);
+
+    if (!call)
+        return NULL;
+    call->refs = 1;
+    call->conn = conn_ref(conn);
+    call->msgid = msgid;
+    call->next = conn->calls;
+    if (call->next)
+        call->next->prev = call;
+    conn->calls = call;
+    conn->n_calls++;
+    return call;
+}
+
+struct call *call_find(struct conn *conn, uint32_t msgid) {
+    for (struct call *call = conn->calls; call; call = call->next)
+        if (call->msgid == msgid)
+            return call;
+    return NULL;
+}
+
+/* From here on the client may use the msgid again, and what it still sends for it is dropped. */
+static void leave(struct call *call) {
+    struct conn *conn = call->conn;
+
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        conn->calls = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
+    call->prev = call->next = NULL;
+    conn->n_calls--;
+    call_sender_stop(call);
+    call->receiver = NULL;
+}
+
+struct call *call_ref(struct call *call) {
+    call->refs++;
+    return call;
+}
+
+void call_unref(struct call *call) {
+    if (--call->refs > 0)
+        return;
+    if (!call->answered && !call->swallow) {
+        call->refs = 1;
+        log_error("%s was let go without an answer", call->op ? call->op->name : "a request");
+        call_fail(call, STATUS_INTERNAL, 0, NULL, "the operation ended without an answer");
+    }
+    assert(!call->works);
+    out_free(call->out);
+    arena_deinit(&call->arena);
+    conn_unref(call->conn);
+    free(call);
+}
+
+struct arena *call_arena(struct call *call) {
+    return &call->arena;
+}
+
+uv_loop_t *call_loop(struct call *call) {
+    return &call->conn->agent->loop;
+}
+
+const struct op *call_op(struct call *call) {
+    return call->op;
+}
+
+struct agent *call_agent(struct call *call) {
+    return call->conn->agent;
+}
+
+uint64_t call_client_frame(struct call *call) {
+    return call->conn->client_frame;
+}
+
+const char *call_peer(struct call *call) {
+    return call->conn->name;
+}
+
+bool call_authenticate(struct call *call, uint64_t client_frame) {
+    call->conn->client_frame = client_frame;
+    return conn_authenticate(call->conn);
+}
+
+void call_refuse(struct call *call, enum status code, const char *message) {
+    conn_fail(call->conn, code, message);
+}
+
+/* ── the answer ── */
+
+static int throw_away(void *data, const char *bytes, size_t len) {
+    return -1;
+}
+
+/* A packer for one frame; where memory is short, one that throws away (call->out stays NULL). */
+static msgpack_packer *begin(struct call *call) {
+    static msgpack_packer sink;
+
+    assert(!call->out);
+    call->out = out_new(0);
+    if (call->out)
+        return &call->out->pk;
+    msgpack_packer_init(&sink, NULL, throw_away);
+    return &sink;
+}
+
+static struct out *take(struct call *call) {
+    struct out *out = call->out;
+
+    call->out = NULL;
+    return out && out->failed ? out_free(out) : out;
+}
+
+static void send_answer(struct call *call) {
+    struct out *out = take(call);
+
+    if (call->swallow) {
+        call->answered = true;
+        out_free(out);
+        return;
+    }
+    if (out && out_body(out) > call->conn->client_frame) {
+        out_free(out);
+        call_fail(call, STATUS_TOO_LARGE, EMSGSIZE, NULL,
+                  "the result is over the client's max_frame");
+        return;
+    }
+    call->answered = true;
+    if (!out) { /* not even an error fits into memory */
+        leave(call);
+        conn_fail(call->conn, STATUS_INTERNAL, "no memory for an answer");
+        return;
+    }
+    leave(call);
+    conn_send(call->conn, call->streamed ? CONN_ORDERED : CONN_URGENT, out);
+}
+
+msgpack_packer *call_reply_begin(struct call *call, uint32_t pairs) {
+    msgpack_packer *pk;
+
+    assert(call->swallow || !call->answered);
+    pk = begin(call);
+    msgpack_pack_array(pk, 4);
+    msgpack_pack_uint8(pk, MESSAGE_RESPONSE);
+    msgpack_pack_uint32(pk, call->msgid);
+    msgpack_pack_nil(pk);
+    msgpack_pack_map(pk, pairs);
+    return pk;
+}
+
+void call_reply_end(struct call *call) {
+    if (call->out && call->out->failed && !call->swallow) {
+        call->out = out_free(call->out);
+        call_fail(call, STATUS_INTERNAL, ENOMEM, NULL, "no memory for the result");
+        return;
+    }
+    send_answer(call);
+}
+
+void call_reply_empty(struct call *call) {
+    call_reply_begin(call, 0);
+    call_reply_end(call);
+}
+
+void call_fail_data(struct call *call, const struct failure *failure, struct slice data) {
+    uint32_t pairs = 2 + (failure->err != 0) + (failure->field[0] != 0) + (data.data != NULL);
+    msgpack_packer *pk;
+
+    assert(call->swallow || !call->answered);
+    pk = begin(call);
+    msgpack_pack_array(pk, 4);
+    msgpack_pack_uint8(pk, MESSAGE_RESPONSE);
+    msgpack_pack_uint32(pk, call->msgid);
+    msgpack_pack_map(pk, pairs);
+    pack_kv_text(pk, "code", status_name(failure->code));
+    pack_kv_name(pk, "message", failure->message);
+    if (failure->err)
+        pack_kv_int(pk, "errno", failure->err);
+    if (failure->field[0])
+        pack_kv_name(pk, "field", failure->field);
+    if (data.data) {
+        pack_text(pk, "data");
+        if (call->out)
+            out_append(call->out, data.data, data.len);
+    }
+    msgpack_pack_nil(pk);
+    send_answer(call);
+}
+
+void call_fail_with(struct call *call, const struct failure *failure) {
+    call_fail_data(call, failure, (struct slice){0});
+}
+
+void call_fail(struct call *call, enum status code, int err, const char *field, const char *fmt,
+               ...) {
+    struct failure failure = {.code = code, .err = err < 0 ? -err : err};
+    va_list args;
+
+    if (field)
+        snprintf(failure.field, sizeof failure.field, "%s", field);
+    va_start(args, fmt);
+    vsnprintf(failure.message, sizeof failure.message, fmt, args);
+    va_end(args);
+    call_fail_with(call, &failure);
+}
+
+bool call_answered(struct call *call) {
+    return call->answered || call->swallow;
+}
+
+/* ── cancellation ── */
+
+void call_on_cancel(struct call *call, call_cancel_fn *hook, void *arg) {
+    call->on_cancel = hook;
+    call->on_cancel_arg = arg;
+}
+
+void call_cancel(struct call *call) {
+    call_cancel_fn *hook = call->on_cancel;
+
+    call_ref(call);
+    work_cancel_all(call);
+    if (hook) {
+        call->on_cancel = NULL;
+        hook(call, CANCEL_BY_CLIENT, call->on_cancel_arg);
+    } else if (!call->answered) {
+        call_fail(call, STATUS_CANCELLED, 0, NULL, "cancelled");
+        call->swallow = true;
+    }
+    call_unref(call);
+}
+
+void call_lost(struct call *call) {
+    call_cancel_fn *hook = call->on_cancel;
+
+    call_ref(call);
+    leave(call);
+    call->swallow = true;
+    work_cancel_all(call);
+    call->on_cancel = NULL;
+    if (hook)
+        hook(call, CANCEL_CONNECTION_LOST, call->on_cancel_arg);
+    call_unref(call);
+}
+
+/* ── events ── */
+
+msgpack_packer *call_event_begin(struct call *call, const char *event, uint32_t pairs) {
+    msgpack_packer *pk = begin(call);
+
+    call->streamed = true;
+    msgpack_pack_array(pk, 3);
+    msgpack_pack_uint8(pk, MESSAGE_NOTIFICATION);
+    pack_text(pk, "stream.event");
+    msgpack_pack_map(pk, pairs + 2);
+    pack_kv_uint(pk, "id", call->msgid);
+    pack_kv_text(pk, "event", event);
+    return pk;
+}
+
+/* Also data, gap and end go through here: what can't be packed must not silently be missing. */
+void call_event_end(struct call *call) {
+    struct out *out = take(call);
+
+    if (call->swallow || call->answered) {
+        out_free(out);
+        return;
+    }
+    if (!out) {
+        conn_fail(call->conn, STATUS_INTERNAL, "no memory for a stream");
+        return;
+    }
+    conn_send(call->conn, CONN_ORDERED, out);
+}

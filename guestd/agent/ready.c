@@ -1,0 +1,190 @@
+#include "agent/ready.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/log.h"
+#include "agent/out.h"
+#include "proto/address.h"
+#include "proto/frame.h"
+#include "proto/message.h"
+
+enum {
+    FIRST_RETRY_MS = 10,
+    LAST_RETRY_MS = 1000,
+    CONNECT_MS = 2000,
+    ANSWER_MS = 2000,
+    ANSWER_MAX = 64 << 10,
+};
+
+struct ready {
+    struct agent *agent;
+    struct address address;
+    uv_work_t request;
+    uv_timer_t timer;
+    uint64_t retry_ms;
+    int result;
+    bool asking, closing;
+};
+
+static struct out *pack_request(const struct agent *agent) {
+    const struct link_hello *hello = &agent->hello;
+    struct out *out = out_new(0);
+    struct timespec now;
+
+    if (!out)
+        return NULL;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    msgpack_pack_array(&out->pk, 4);
+    msgpack_pack_uint8(&out->pk, MESSAGE_REQUEST);
+    msgpack_pack_uint8(&out->pk, 0);
+    pack_text(&out->pk, "ready");
+    msgpack_pack_map(&out->pk, 4);
+    pack_kv_text(&out->pk, "boot_id", hello->boot_id);
+    pack_kv_text(&out->pk, "version", GUESTD_VERSION);
+    pack_kv_uint(&out->pk, "uptime_ms",
+                 (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+    pack_text(&out->pk, "listen");
+    msgpack_pack_array(&out->pk, hello->listeners);
+    for (uint32_t i = 0; i < hello->listeners; i++)
+        pack_text(&out->pk, hello->listener[i].name);
+    out_seal(out, 0);
+    return out->failed ? out_free(out) : out;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len) {
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0)
+            return -errno;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Waits for one whole response without an error to msgid 0. Whoever answers is not believed
+ * anything else. */
+static int read_answer(int fd) {
+    static uint8_t buffer[ANSWER_MAX]; /* one ready at a time */
+    size_t len = 0, need = FRAME_HEADER;
+
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        struct message message;
+        struct slice body;
+        ssize_t n;
+        int r;
+
+        if (poll(&wait, 1, ANSWER_MS) <= 0)
+            return -ETIMEDOUT;
+        n = read(fd, buffer + len, sizeof buffer - len);
+        if (n <= 0)
+            return n < 0 ? -errno : -ECONNRESET;
+        len += (size_t)n;
+        r = frame_pop(buffer, len, sizeof buffer - FRAME_HEADER, &body, &need);
+        if (r < 0)
+            return r;
+        if (r == 0)
+            continue;
+        if (message_decode(body, 16, &message) != 0)
+            return -EBADMSG;
+        r = message.kind == MESSAGE_RESPONSE && message.msgid == 0 &&
+                    message.error.type == MSGPACK_OBJECT_NIL
+                ? 0
+                : -EPROTO;
+        message_deinit(&message);
+        return r;
+    }
+}
+
+static void on_pool(uv_work_t *request) {
+    struct ready *ready = request->data;
+    struct out *out = pack_request(ready->agent);
+    int fd;
+
+    if (!out) {
+        ready->result = -ENOMEM;
+        return;
+    }
+    fd = address_connect(&ready->address, CONNECT_MS);
+    if (fd >= 0) {
+        ready->result = write_all(fd, out->data, out->len);
+        if (ready->result == 0)
+            ready->result = read_answer(fd);
+        close(fd);
+    } else {
+        ready->result = fd;
+    }
+    out_free(out);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+static void ask(struct ready *ready);
+
+static void on_retry(uv_timer_t *timer) {
+    ask(timer->data);
+}
+
+static void on_asked(uv_work_t *request, int status) {
+    struct ready *ready = request->data;
+
+    ready->asking = false;
+    if (ready->closing || ready->result == 0) {
+        ready->agent->ready = NULL;
+        uv_close((uv_handle_t *)&ready->timer, on_closed);
+        return;
+    }
+    log_debug("ready: %s", strerror(-ready->result));
+    uv_timer_start(&ready->timer, on_retry, ready->retry_ms, 0);
+    ready->retry_ms = ready->retry_ms * 2 > LAST_RETRY_MS ? LAST_RETRY_MS : ready->retry_ms * 2;
+}
+
+static void ask(struct ready *ready) {
+    ready->asking = true;
+    uv_queue_work(&ready->agent->loop, &ready->request, on_pool, on_asked);
+}
+
+int ready_start(struct agent *agent) {
+    struct ready *ready;
+    int r;
+
+    if (!agent->hello.config.ready[0])
+        return 0;
+    ready = calloc(1, sizeof *ready);
+    if (!ready)
+        return -ENOMEM;
+    r = address_parse(agent->hello.config.ready, &ready->address);
+    if (r < 0) {
+        free(ready);
+        return r;
+    }
+    ready->agent = agent;
+    ready->retry_ms = FIRST_RETRY_MS;
+    ready->request.data = ready;
+    uv_timer_init(&agent->loop, &ready->timer);
+    ready->timer.data = ready;
+    agent->ready = ready;
+    ask(ready);
+    return 0;
+}
+
+void ready_close(struct agent *agent) {
+    struct ready *ready = agent->ready;
+
+    if (!ready)
+        return;
+    ready->closing = true;
+    if (ready->asking) /* on_asked closes */
+        return;
+    agent->ready = NULL;
+    uv_close((uv_handle_t *)&ready->timer, on_closed);
+}

@@ -1,0 +1,82 @@
+/* Blocking work for calls on libuv's pool, at most so many at once that a hung file system leaves
+ * threads for the rest. */
+#include <assert.h>
+#include <errno.h>
+
+#include "agent/agent.h"
+#include "agent/call_private.h"
+
+enum { WORKING_MAX = 12 }; /* of 16 threads */
+
+static void start_next(struct agent *agent);
+
+static void leave_call(struct work *work) {
+    struct work **at = &work->call->works;
+
+    while (*at != work)
+        at = &(*at)->next_of_call;
+    *at = work->next_of_call;
+}
+
+static void finish(struct work *work, int result) {
+    struct call *call = work->call;
+
+    leave_call(work);
+    work->done(work, result); /* may free the work */
+    call_unref(call);
+}
+
+static void on_pool(uv_work_t *request) {
+    struct work *work = request->data;
+
+    work->result = work->run(work);
+}
+
+static void on_worked(uv_work_t *request, int status) {
+    struct work *work = request->data;
+    struct agent *agent = call_agent(work->call);
+
+    agent->working--;
+    finish(work, status < 0 ? status : work->result);
+    start_next(agent);
+}
+
+static void start_next(struct agent *agent) {
+    while (agent->waiting && agent->working < WORKING_MAX) {
+        struct work *work = agent->waiting;
+
+        agent->waiting = work->next;
+        if (!agent->waiting)
+            agent->waiting_last = &agent->waiting;
+        if (work->cancelled) {
+            finish(work, -ECANCELED);
+            continue;
+        }
+        agent->working++;
+        work->request.data = work;
+        uv_queue_work(&agent->loop, &work->request, on_pool,
+                      on_worked); /* fails only without a callback */
+    }
+}
+
+void call_work_start(struct call *call, struct work *work, int (*run)(struct work *),
+                     void (*done)(struct work *, int)) {
+    struct agent *agent = call_agent(call);
+
+    work->call = call_ref(call);
+    work->run = run;
+    work->done = done;
+    work->cancelled = false;
+    work->result = 0;
+    work->next = NULL;
+    work->next_of_call = call->works;
+    call->works = work;
+    *agent->waiting_last = work;
+    agent->waiting_last = &work->next;
+    start_next(agent);
+}
+
+void work_cancel_all(struct call *call) {
+    for (struct work *work = call->works; work; work = work->next_of_call)
+        work->cancelled = true;
+}
