@@ -41,7 +41,7 @@ def qemu(accel, memory, arguments, console, *more):
         *cpu[accel], "-m", f"{memory}M",
         # The backend maps the machine's memory, so that is a file that can be shared.
         "-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-machine", "q35,memory-backend=memory",
-        "-kernel", CACHE / "vmlinuz", "-initrd", CACHE / "initrd",
+        "-kernel", CACHE / "kernel/vmlinuz", "-initrd", CACHE / "initrd",
         "-append", " ".join(["console=ttyS0 quiet panic=-1 cryptomgr.notests", *arguments]),
         "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console", *more,
     ]  # fmt: skip
@@ -80,8 +80,7 @@ class Machine:
         self.uds = self.directory / "v.sock"
         self.address = f"firecracker:{self.uds}:{PORT}"
         self.processes = []
-        if not ((CACHE / "initrd").exists() and (CACHE / "vmlinuz").exists()):
-            make("initrd.sh")
+        make("initrd.sh")
         backend = make("backend.sh")
         self.accel = accel(self.directory)
 

@@ -3,8 +3,9 @@
  * /modules/list, mounts /dev/vda and becomes its /sbin/init. All else (/proc, /dev, the console) is
  * guestd's duty, so that booting tests it.
  *
- * With `probe` on the kernel's command line, which arrives here as an argument, it says so and ends
- * the machine: boot.sh learns that way whether a hypervisor works.
+ * What follows ` -- ` on the kernel's command line arrives here as arguments and becomes guestd's
+ * PROGRAM. The one word `probe` ends the machine instead: boot.py learns that way whether a
+ * hypervisor works.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +56,17 @@ static void mount_root(void) {
     }
 }
 
+static void become_init(int argc, char **argv) {
+    char *args[argc + 2]; /* the program, "--", the rest, NULL */
+
+    args[0] = "/sbin/init";
+    args[1] = argc > 1 ? "--" : NULL;
+    for (int i = 1; i <= argc; i++)
+        args[i + 1] = argv[i];
+    execv(args[0], args);
+    fail(args[0]);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "probe") == 0) {
         dprintf(STDOUT_FILENO, "init: the machine works\n");
@@ -70,6 +82,5 @@ int main(int argc, char **argv) {
     if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
         chdir("/") < 0)
         fail("changing root");
-    execl("/sbin/init", "/sbin/init", (char *)NULL);
-    fail("/sbin/init");
+    become_init(argc, argv);
 }

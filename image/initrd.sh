@@ -1,27 +1,18 @@
 #!/bin/sh
-# initrd.sh: a kernel and an initramfs for microVMs, GUESTD_CACHE/vmlinuz and GUESTD_CACHE/initrd. Made once.
+# initrd.sh: a kernel and an initramfs for microVMs, GUESTD_CACHE/kernel/vmlinuz and GUESTD_CACHE/initrd.
 #
-# The kernel is the distribution's for clouds, taken out of its package without installing it. Its virtio and vsock
-# drivers are modules: init.c loads them.
+# The kernel is the distribution's for clouds, taken out of its package once, without installing it. Its virtio and
+# vsock drivers are modules: init.c, compiled here each time, loads them.
 set -eu
 
 here=$(dirname "$(realpath "$0")")
 cache=${GUESTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/guestd}
+kernel=$cache/kernel
 modules='virtio_pci virtio_blk ext4 vmw_vsock_virtio_transport vsock_loopback'
 
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/initrd.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-
-fetch_kernel() {
-    meta=linux-image-cloud-$(dpkg --print-architecture)
-    package=$(apt-cache depends "$meta" | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
-    [ -n "$package" ] || { echo "initrd: no package $meta here" >&2; exit 1; }
-    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >&2 && dpkg-deb -x ./*.deb tree)
-    cp "$work"/tree/boot/vmlinuz-* "$work/vmlinuz"
-    version=$(ls "$work/tree/lib/modules")
-    depmod -b "$work/tree" "$version"
-}
 
 # Copies a module and what it needs, and lists them in the order in which they load; a built-in one needs nothing.
 add_module() {
@@ -29,23 +20,37 @@ add_module() {
         [ "$how" = insmod ] || continue
         name=$(basename "$file")
         name=${name%%.ko*}.ko
-        ! grep -qx "$name" "$work/root/modules/list" || continue
+        ! grep -qx "$name" "$work/kernel/modules/list" || continue
         case $file in
         *.xz) xz -dc "$file" ;;
         *.zst) zstd -dc "$file" ;;
         *) cat "$file" ;;
-        esac >"$work/root/modules/$name"
-        echo "$name" >>"$work/root/modules/list"
+        esac >"$work/kernel/modules/$name"
+        echo "$name" >>"$work/kernel/modules/list"
     done
 }
 
-fetch_kernel
-mkdir -p "$work/root/modules"
-: >"$work/root/modules/list"
-for module in $modules; do
-    add_module "$module"
-done
-strip --strip-debug "$work"/root/modules/*.ko
+fetch_kernel() {
+    meta=linux-image-cloud-$(dpkg --print-architecture)
+    package=$(apt-cache depends "$meta" | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
+    [ -n "$package" ] || { echo "initrd: no package $meta here" >&2; exit 1; }
+    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >&2 && dpkg-deb -x ./*.deb tree)
+    version=$(ls "$work/tree/lib/modules")
+    depmod -b "$work/tree" "$version"
+    mkdir -p "$work/kernel/modules"
+    : >"$work/kernel/modules/list"
+    for module in $modules; do
+        add_module "$module"
+    done
+    strip --strip-debug "$work"/kernel/modules/*.ko
+    cp "$work"/tree/boot/vmlinuz-* "$work/kernel/vmlinuz"
+    rm -rf "$kernel"
+    mv "$work/kernel" "$kernel"
+}
+
+[ -e "$kernel/vmlinuz" ] || fetch_kernel
+mkdir "$work/root"
+cp -r "$kernel/modules" "$work/root/"
 gcc -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Os -static -s -o "$work/root/init" "$here/init.c"
 (cd "$work/root" && find . | cpio -o -H newc --quiet -R 0:0) >"$work/initrd"
-mv "$work/vmlinuz" "$work/initrd" "$cache/"
+mv "$work/initrd" "$cache/initrd" # at once: machines may be booting from the old one

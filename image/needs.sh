@@ -1,0 +1,57 @@
+#!/bin/sh
+# needs.sh GROUP…: installs what is missing of the groups `build` (guestd and its release binary) and `vm` (booting it).
+# Debian 12 or later. Exit status 1, saying why, where something can't be had.
+set -eu
+
+have() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
+exists() { apt-cache show "$1" >/dev/null 2>&1; }
+
+packages_of() {
+    case $1 in
+    build) echo "gcc libc6-dev linux-libc-dev binutils meson ninja-build pkg-config libuv1-dev libmsgpack-dev" \
+        "libseccomp-dev libmd-dev musl-tools cmake make dpkg-dev file python3" ;;
+    vm) echo "qemu-system-x86 cpio kmod e2fsprogs busybox-static xz-utils zstd gcc libc6-dev binutils python3" \
+        "ca-certificates $(rust)" ;;
+    container) echo "busybox-static util-linux python3" ;;
+    *) echo "needs: no group $1" >&2; exit 2 ;;
+    esac
+}
+
+# What builds the vsock backend, unless it is there. Debian 12's own rustc is too old for it: its updates bring a recent
+# one under another name.
+rust() {
+    if [ -x "${GUESTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/guestd}/vhost/bin/vhost-device-vsock" ]; then
+        return
+    elif have rustc-web || exists rustc-web; then
+        echo rustc-web cargo-web
+    else
+        echo rustc cargo
+    fi
+}
+
+missing() {
+    for group in "$@"; do
+        for package in $(packages_of "$group"); do
+            have "$package" || printf '%s ' "$package"
+        done
+    done
+}
+
+lack=$(missing "$@")
+[ -n "$lack" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: $lack(install them, or run this as root on Debian 12 or later)" >&2
+    exit 1
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt-get update -q >"$log" 2>&1 || :
+lack=$(missing "$@") # the fresh lists may know better names
+echo "installing $lack" >&2
+# shellcheck disable=SC2086
+if ! apt-get install -y -q --no-install-recommends $lack >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    exit 1
+fi
