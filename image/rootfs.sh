@@ -1,6 +1,7 @@
 #!/bin/sh
-# rootfs.sh GUESTD OUT [SIZE]: a small root filesystem, busybox and GUESTD as /sbin/init, as an ext4 image. Run as root:
-# it makes files of other owners. Needs no mount and no loop device.
+# rootfs.sh GUESTD OUT [SIZE]: a small root filesystem: busybox, GUESTD as /sbin/init, a guestctl that lies beside it as
+# /usr/bin/guestctl. OUT is an ext4 image, or a folder where it ends with a slash. Run as root: it makes files of other
+# owners. Needs no mount and no loop device.
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 GUESTD OUT [SIZE]" >&2; exit 2; }
@@ -28,11 +29,15 @@ for name in $(bin/busybox --list-full); do
 done
 
 # A release binary needs nothing beside it. A plain build brings its libraries along.
-cp "$guestd" sbin/init
-for lib in $(ldd "$guestd" 2>/dev/null | grep -o '/[^ ]*'); do
-    mkdir -p ".$(dirname "$lib")"
-    cp -L "$lib" ".$lib"
-done
+add_program() {
+    cp "$1" "$2"
+    for lib in $(ldd "$1" 2>/dev/null | grep -o '/[^ :]*'); do
+        [ -e ".$lib" ] || { mkdir -p ".$(dirname "$lib")" && cp -L "$lib" ".$lib"; }
+    done
+}
+add_program "$guestd" sbin/init
+guestctl=$(dirname "$guestd")/guestctl
+[ ! -f "$guestctl" ] || add_program "$guestctl" usr/bin/guestctl
 
 cat >etc/passwd <<'EOF'
 root:x:0:0:root:/root:/bin/sh
@@ -48,6 +53,13 @@ EOF
 echo '127.0.0.1 localhost' >etc/hosts
 echo capsule >etc/hostname
 
+case $2 in
+*/)
+    mkdir -p "$out"
+    cp -a . "$out"
+    exit
+    ;;
+esac
 rm -f "$out"
 truncate -s "$size" "$out"
 mke2fs -q -t ext4 -O ^has_journal -m 0 -L capsule -d "$root" "$out"

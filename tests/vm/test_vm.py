@@ -1,0 +1,200 @@
+"""guestd in a booted microVM: it is the machine's init, and the host drives it over vsock."""
+
+import hashlib
+import os
+
+import guestproto
+import pytest
+from vmlib import until
+
+
+def sh(client, script, **params):
+    """The stripped stdout of a shell script that ends well."""
+    result = client.commands.run(script, **params)
+    assert result.exit_code == 0, result
+    return result.stdout.strip()
+
+
+def processes_with(client, text):
+    """How many processes have this text on their command lines, the one that looks not counted."""
+    return int(sh(client, f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | tr -s '\\n' | "
+                          f"grep -o 'sleep {text}' | wc -l"))
+
+
+class TestBoot:
+    def test_ready_says_who_listens_where(self, capsule):
+        ready = capsule.ready_params
+        assert ready["listen"] == ["vsock:1024"]
+        assert {"boot_id", "version", "uptime_ms"} <= set(ready)
+
+    def test_hello_tells_that_trees_are_killed_by_cgroup(self, client):
+        hello = client.hello()
+        assert hello["protocol"] == 1
+        assert hello["kill_tree"] == "cgroup"
+
+    def test_guestd_is_pid_1(self, client):
+        assert sh(client, "readlink /proc/1/exe") == "/sbin/init"
+
+    @pytest.mark.parametrize("point, kind", [
+        ("/", "ext4"), ("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "devtmpfs"), ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"), ("/run", "tmpfs"), ("/tmp", "tmpfs"), ("/sys/fs/cgroup", "cgroup2")])
+    def test_mounts(self, client, point, kind):
+        mounts = [line.split()[1:3] for line in client.files.read("/proc/mounts").decode().splitlines()]
+        assert [point, kind] in mounts
+
+    def test_controllers_are_delegated(self, client):
+        delegated = sh(client, "cat /sys/fs/cgroup/cgroup.subtree_control").split()
+        assert {"cpu", "memory", "pids"} <= set(delegated)
+
+    def test_loopback_is_up(self, client):
+        assert int(sh(client, "cat /sys/class/net/lo/flags"), 16) & 1
+        assert sh(client, "ping -c 1 -W 2 127.0.0.1 >/dev/null && echo here") == "here"
+
+    def test_hostname_is_in_hosts(self, client):
+        name = sh(client, "hostname")
+        assert name and name in sh(client, "cat /etc/hosts").split()
+
+    def test_standard_devices(self, client):
+        assert sh(client, "readlink /dev/fd; echo x >/dev/null; head -c 3 /dev/zero | wc -c").split()[-1] == "3"
+
+    def test_boot_leaves_no_error_on_the_console(self, capsule):
+        assert "panic" not in capsule.console().lower()
+
+
+class TestPrograms:
+    def test_a_program_answers(self, client):
+        result = client.commands.run("echo out; echo err >&2; exit 3")
+        assert (result.stdout, result.stderr, result.exit_code, result.reason) == ("out\n", "err\n", 3, "exited")
+
+    def test_another_user(self, client):
+        assert sh(client, "id -u; id -G; pwd", user="user").split() == ["1000", "1000", "29", "/home/user"]
+
+    def test_every_program_has_a_cgroup_of_its_own(self, client):
+        first, second = (sh(client, "cat /proc/self/cgroup") for _ in range(2))
+        assert first != "0::/" and second != "0::/"
+        assert sh(client, "cat /proc/1/cgroup") not in (first, second)
+
+    def test_timeout_kills_descendants_that_left_the_session(self, client):
+        result = client.commands.run("setsid sleep 47110 & (setsid sleep 47110 &) ; sleep 47110", timeout=1)
+        assert (result.exit_code, result.reason) == (124, "timed_out")
+        assert processes_with(client, "47110") == 0
+
+    def test_kill_by_tag_kills_the_whole_tree(self, client):
+        client.commands.run("setsid sleep 47111 & sleep 47111", background=True, tag="tree")
+        until(lambda: processes_with(client, "47111") == 2)
+        client.commands.kill(tag="tree")
+        assert client.commands.wait(tag="tree", timeout=10).reason == "killed"
+        until(lambda: processes_with(client, "47111") == 0)
+
+    def test_orphans_are_reaped(self, client):
+        sh(client, "for i in $(seq 300); do (true &); done")
+        until(lambda: sh(client, "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ' || true") == "0")
+
+    def test_oom_is_told(self, client):
+        result = client.commands.run("head -c 200m /dev/zero | tail", limits={"memory_max": 32 << 20})
+        assert result.oom_killed is True
+
+    def test_binary_output_arrives_unchanged(self, client):
+        script = "cat /bin/busybox"
+        stream = client.commands.exec_stream(script)
+        digest = hashlib.sha256()
+        for item in stream:
+            if isinstance(item, guestproto.Data):
+                digest.update(item.data)
+        assert stream.result().exit_code == 0
+        assert digest.hexdigest() == sh(client, "sha256sum /bin/busybox").split()[0]
+
+    def test_default_profile_holds_for_root(self, client):
+        result = client.commands.run("mount -t tmpfs none /mnt", seccomp="default")
+        assert result.exit_code != 0
+        assert "mnt" not in sh(client, "cat /proc/mounts")
+
+
+class TestFiles:
+    def test_upload_is_checked_and_there(self, client, tmp_path):
+        local = tmp_path / "data"
+        local.write_bytes(os.urandom(16 << 20))
+        entry = client.files.upload("/root/data", local)
+        assert entry.size == 16 << 20
+        digest = hashlib.sha256(local.read_bytes()).hexdigest()
+        assert sh(client, "sha256sum /root/data").split()[0] == digest
+        assert client.files.read("/root/data") == local.read_bytes()
+        client.files.remove("/root/data")
+
+    def test_tree_is_made_listed_and_removed(self, client):
+        client.files.make_dir("/root/a/b/c", user="user")
+        client.files.write("/root/a/b/c/file", b"x")
+        assert [e.path for e in client.files.list("/root/a", depth=3)] == \
+            ["/root/a/b", "/root/a/b/c", "/root/a/b/c/file"]
+        assert client.files.stat("/root/a").owner == "user"
+        assert client.files.remove("/root/a") == 4
+        with pytest.raises(guestproto.NotFound):
+            client.files.list("/root/a")
+
+    def test_mount_points_stay(self, client):
+        with pytest.raises(guestproto.PermissionDenied):
+            client.files.remove("/proc")
+
+
+class TestVsock:
+    def test_many_connections_work_side_by_side(self, capsule):
+        clients = [capsule.connect() for _ in range(20)]
+        requests = [c.start("exec", cmd="sh", args=["-c", f"sleep 0.2; echo {i}"]) for i, c in enumerate(clients)]
+        assert [r.result(30)["stdout"].strip() for r in requests] == [str(i) for i in range(20)]
+        for client in clients:
+            client.close()
+
+    def test_local_vsock_is_refused(self, client):
+        result = client.commands.run("guestctl --connect vsock:1024 ping", timeout=20)
+        assert result.exit_code == 125, result
+        assert "permission" in result.stderr.lower()
+
+    def test_connections_and_deadlines_outlive_a_pause(self, boot):
+        capsule = boot()
+        with capsule.connect() as client:
+            request = client.start("exec", cmd="sh", args=["-c", "sleep 2; echo late"], timeout=6)
+            capsule.pause(12)
+            result = request.result(30)
+            assert (result["reason"], result["stdout"]) == ("exited", "late\n")
+
+
+class TestLife:
+    def test_agent_comes_back_and_nothing_but_connections_is_lost(self, boot):
+        capsule = boot()
+        with capsule.connect() as client:
+            client.commands.run("sleep 1000", background=True, tag="survivor")
+            agents = "for p in /proc/[0-9]*; do [ $(readlink $p/exe) = /sbin/init ] && echo ${p#/proc/}; done; true"
+            pids = sh(client, agents + " 2>/dev/null").split()
+            agent = [pid for pid in pids if pid != "1"]
+            assert len(agent) == 1
+            with pytest.raises(guestproto.ConnectionLost):
+                client.call("exec", cmd="kill", args=["-9", agent[0]])
+        with capsule.connect() as client:
+            assert client.info()["restarts"] == 1
+            assert sh(client, "ps | grep -c '[s]leep 1000'") == "1"
+            assert sh(client, "echo again") == "again"
+
+    def test_poweroff_ends_the_machine(self, boot):
+        capsule = boot()
+        with capsule.connect() as client:
+            client.shutdown("poweroff")
+            assert capsule.wait_ended(30) == 0
+        assert "Power down" in capsule.console()
+
+    def test_reboot_resets_the_machine(self, boot):
+        capsule = boot()
+        with capsule.connect() as client:
+            client.shutdown("reboot")
+            assert capsule.wait_ended(30) == 0  # -no-reboot: a reset ends QEMU
+        assert "Restarting system" in capsule.console()
+
+    def test_programs_end_powers_the_machine_off(self, boot):
+        capsule = boot("--", "/bin/sleep", "4")
+        with capsule.connect() as client:
+            assert [p.tag for p in client.commands.list()] == ["main"]
+            assert capsule.wait_ended(30) == 0
+        assert "Power down" in capsule.console()
+
+    def test_killing_init_is_not_possible(self, client):
+        sh(client, "kill -9 1; kill -TERM -1; true", user="user")
+        assert sh(client, "echo here") == "here"
