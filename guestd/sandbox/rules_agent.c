@@ -37,9 +37,9 @@ static const int allowed[] = {
     CALL(inotify_rm_watch), CALL(pipe), CALL(pipe2), CALL(poll), CALL(ppoll), CALL(pselect6),
     CALL(select), CALL(timerfd_create), CALL(timerfd_gettime), CALL(timerfd_settime),
 
-    /* sockets that it was given, and connections; no bind, no listen */
+    /* sockets that it was given, and connections; no bind. libuv calls listen on a listening socket again */
     CALL(accept), CALL(accept4), CALL(connect), CALL(getpeername), CALL(getsockname),
-    CALL(getsockopt), CALL(recvfrom), CALL(recvmsg), CALL(sendmsg), CALL(sendto), CALL(setsockopt),
+    CALL(getsockopt), CALL(listen), CALL(recvfrom), CALL(recvmsg), CALL(sendmsg), CALL(sendto), CALL(setsockopt),
     CALL(shutdown), CALL(socketpair),
 
     /* bytes */

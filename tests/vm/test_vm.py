@@ -5,7 +5,7 @@ import os
 
 import guestproto
 import pytest
-from vmlib import until
+from until import until
 
 
 def sh(client, script, **params):
@@ -81,14 +81,14 @@ class TestPrograms:
 
     def test_kill_by_tag_kills_the_whole_tree(self, client):
         client.commands.run("setsid sleep 47111 & sleep 47111", background=True, tag="tree")
-        until(lambda: processes_with(client, "47111") == 2)
+        until(lambda: processes_with(client, "47111") == 2, "both run")
         client.commands.kill(tag="tree")
         assert client.commands.wait(tag="tree", timeout=10).reason == "killed"
-        until(lambda: processes_with(client, "47111") == 0)
+        until(lambda: processes_with(client, "47111") == 0, "both are gone")
 
     def test_orphans_are_reaped(self, client):
         sh(client, "for i in $(seq 300); do (true &); done")
-        until(lambda: sh(client, "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ' || true") == "0")
+        until(lambda: sh(client, "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z ' || true") == "0", "no zombies")
 
     def test_oom_is_told(self, client):
         result = client.commands.run("head -c 200m /dev/zero | tail", limits={"memory_max": 32 << 20})

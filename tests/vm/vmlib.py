@@ -36,14 +36,3 @@ class Capsule(boot.Machine):
     def close(self):
         super().close()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def until(condition, timeout=20):
-    """Waits for a truth, asking again and again; returns it."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not true in {timeout} s"
-        time.sleep(0.05)
