@@ -35,6 +35,29 @@ struct call *call_find(struct conn *conn, uint32_t msgid) {
     return NULL;
 }
 
+static void later_unlink(struct call *call) {
+    struct conn *conn = call->conn;
+    struct call **at = &conn->later;
+
+    while (*at != call)
+        at = &(*at)->later.next;
+    *at = call->later.next;
+    if (conn->later_last == &call->later.next)
+        conn->later_last = at;
+    call->later.reply = NULL;
+}
+
+/* Lost or cancelled before its turn came: the reference goes with it. */
+static void later_drop(struct call *call) {
+    if (!call->later.reply)
+        return;
+    later_unlink(call);
+    if (call->later.drop)
+        call->later.drop(call, call->later.arg);
+    call->refs--; /* never the last: whoever ends the call holds one */
+    assert(call->refs > 0);
+}
+
 /* From here on the client may use the msgid again, and what it still sends for it is dropped. */
 static void leave(struct call *call) {
     struct conn *conn = call->conn;
@@ -47,6 +70,7 @@ static void leave(struct call *call) {
         call->next->prev = call->prev;
     call->prev = call->next = NULL;
     conn->n_calls--;
+    later_drop(call);
     call_sender_stop(call);
     call->receiver = NULL;
 }
@@ -173,6 +197,34 @@ void call_reply_end(struct call *call) {
         return;
     }
     send_answer(call);
+}
+
+void call_reply_later(struct call *call, size_t about, call_reply_fn *reply, call_reply_fn *drop,
+                      void *arg) {
+    struct conn *conn = call->conn;
+
+    assert(!call->later.reply);
+    if (call_answered(call)) {
+        if (drop)
+            drop(call, arg);
+        return;
+    }
+    call->later.reply = reply;
+    call->later.drop = drop;
+    call->later.arg = arg;
+    call->later.about = about;
+    call->later.next = NULL;
+    *conn->later_last = call_ref(call);
+    conn->later_last = &call->later.next;
+    conn_flush(conn);
+}
+
+void call_later_run(struct call *call) {
+    call_reply_fn *reply = call->later.reply;
+
+    later_unlink(call);
+    reply(call, call->later.arg);
+    call_unref(call);
 }
 
 void call_reply_empty(struct call *call) {

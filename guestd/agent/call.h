@@ -41,6 +41,15 @@ const char *call_peer(struct call *call);
  * stream data; a stream's own stays behind its data. */
 msgpack_packer *call_reply_begin(struct call *call, uint32_t pairs);
 void call_reply_end(struct call *call);
+/*
+ * For a result that may be large (over 1 MiB): `reply` is called, once, when the answer is the next
+ * to send and `about` bytes fit into queue_total, and answers by the functions above. What it reads
+ * must stay until then. It isn't called for a call that is lost or cancelled meanwhile; `drop` (may
+ * be NULL) is, instead.
+ */
+typedef void call_reply_fn(struct call *call, void *arg);
+void call_reply_later(struct call *call, size_t about, call_reply_fn *reply, call_reply_fn *drop,
+                      void *arg);
 /* An empty map. */
 void call_reply_empty(struct call *call);
 

@@ -20,6 +20,12 @@ struct call {
     call_cancel_fn *on_cancel;
     void *on_cancel_arg;
     struct work *works; /* started and not done, by work->next_of_call */
+    struct {            /* an answer that is packed when it is its turn */
+        call_reply_fn *reply, *drop;
+        void *arg;
+        size_t about;
+        struct call *next; /* in conn->later */
+    } later;
     struct sender *sender;
     uint64_t credit; /* bytes the client still takes */
     struct receiver *receiver;
@@ -37,6 +43,9 @@ struct call *call_find(struct conn *conn, uint32_t msgid);
 void call_cancel(struct call *call);
 /* Its connection is gone. */
 void call_lost(struct call *call);
+
+/* Packs the answer that waits in conn->later first. */
+void call_later_run(struct call *call);
 
 struct sender *call_sender(struct call *call);
 

@@ -139,6 +139,7 @@ static struct conn *conn_new(struct agent *agent) {
     conn->agent = agent;
     conn->refs = 1;
     conn->client_frame = DEFAULT_CLIENT_FRAME;
+    conn->later_last = &conn->later;
     out_queue_init(&conn->lane[CONN_URGENT]);
     out_queue_init(&conn->lane[CONN_ORDERED]);
     uv_pipe_init(&agent->loop, &conn->stream, 0);

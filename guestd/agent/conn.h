@@ -61,9 +61,10 @@ struct conn {
     size_t stall_left; /* bytes that waited at the timer's last look */
     uint64_t stall_since_ms;
     bool flushing;
-    bool again; /* in agent->again, the list of those that used up their turn */
+    bool again; /* in agent->again: used up its turn, or waits for room in queue_total */
     struct conn *again_next;
-    struct sender *senders; /* a ring; the next to pump */
+    struct call *later, **later_last; /* large answers that are packed when it is their turn */
+    struct sender *senders;           /* a ring; the next to pump */
     uint32_t n_senders;
 };
 

@@ -83,6 +83,8 @@ static void on_written(uv_write_t *request, int status) {
 
     refund(conn, conn->writing->len - conn->writing->sent);
     conn->writing = out_free(conn->writing);
+    if (conn->agent->again)
+        agent_flush_later(conn->agent);
     if (status < 0) {
         conn_close(conn);
     } else {
@@ -226,14 +228,30 @@ static bool pump(struct conn *conn) {
     return false;
 }
 
-/* Others get their turn first: the agent's idle handle comes back to it. */
-static void turn_used_up(struct conn *conn) {
+/* Puts it on the list of those that go on in the loop's next round. */
+static void list_again(struct conn *conn) {
     if (conn->again)
         return;
     conn->again = true;
     conn->again_next = conn->agent->again;
     conn->agent->again = conn_ref(conn);
-    agent_flush_later(conn->agent);
+}
+
+/* Packs the next large answer, if all that is queued leaves room for it; else it waits for others
+ * to be written. */
+static bool pack_later(struct conn *conn) {
+    struct agent *agent = conn->agent;
+    struct call *call = conn->later;
+
+    if (!call || conn->state != CONN_OPEN)
+        return false;
+    if (agent->stats.queued_bytes > 0 &&
+        agent->stats.queued_bytes + call->later.about > agent->limit[LIMIT_queue_total]) {
+        list_again(conn);
+        return false;
+    }
+    call_later_run(call);
+    return true;
 }
 
 void conn_flush(struct conn *conn) {
@@ -252,6 +270,8 @@ void conn_flush(struct conn *conn) {
             if (write_frame(conn, out) < 0)
                 break;
             budget -= len < budget ? len : budget;
+        } else if (pack_later(conn)) {
+            continue;
         } else {
             uint64_t before = conn->agent->stats.data_bytes;
             uint64_t moved;
@@ -261,8 +281,9 @@ void conn_flush(struct conn *conn) {
             moved = conn->agent->stats.data_bytes - before;
             budget -= moved < budget ? moved : budget;
         }
-        if (budget == 0) {
-            turn_used_up(conn);
+        if (budget == 0) { /* others get their turn first */
+            list_again(conn);
+            agent_flush_later(conn->agent);
             break;
         }
     }
