@@ -7,6 +7,7 @@ hold is bounded: a frame by MAX_FRAME, stream data by the credit given, events b
 import collections
 import socket
 import threading
+import time
 
 from guestproto_wire import (AGENT_FRAME, HEADER, MAX_FRAME, NOTIFICATION, REQUEST, RESPONSE, U32, ConnectionLost,
                              GuestError, WireError, decode_body, encode_frame, error_from_wire)
@@ -26,7 +27,7 @@ class Request:
     """A request in flight, and the stream it may have opened.
 
     Iterating yields Event, Data, Gap and End in the order they came, and ends where the response comes. Credit is given
-    back as data is taken, unless `auto_credit` is false: then `credit()` does it.
+    back as data is taken, unless `auto_credit` is false: then `credit()` does it. One thread takes the items.
     """
 
     def __init__(self, connection, msgid, method, window, credit, auto_credit):
@@ -39,20 +40,32 @@ class Request:
         self._window = window      # what auto_credit keeps up
         self._may_receive = window
         self._taken = 0            # data bytes taken and not yet credited again
+        self._at = {}              # channel → offset at which its next bytes begin
         self._held = 0             # bytes of events in _items
         self._may_send = credit
         self._answer = None        # ("result", map) or ("error", exception)
 
     # ── from the reader thread ──
 
-    def _deliver(self, item, size, is_data):
-        """False: more than was allowed."""
+    def _joins(self, ch, begin, end):
+        """A channel's bytes are told in their order, without a hole; where it begins is the request's choice."""
+        if self._at.setdefault(ch, begin) != begin or end < begin:
+            raise WireError("%s goes on at %d, not at %d" % (ch, begin, self._at[ch]))
+        self._at[ch] = end
+
+    def _deliver(self, item, size):
+        """False: more events are held than can be. Raises WireError for what the agent may not send."""
         with self._changed:
-            if is_data:
+            if isinstance(item, Data):
+                self._joins(item.ch, item.off, item.off + size)
                 self._may_receive -= size
                 if self._may_receive < 0:
-                    return False
+                    raise WireError("more data than credit")
             else:
+                if isinstance(item, Gap):
+                    self._joins(item.ch, item.start, item.end)
+                elif isinstance(item, End):
+                    self._joins(item.ch, item.off, item.off)
                 self._held += size
                 if self._held > EVENTS_HELD:
                     return False
@@ -79,11 +92,20 @@ class Request:
         return self._answer is not None
 
     def result(self, timeout=None):
-        """Waits for the response: its map, or its error raised. TimeoutError leaves the request in flight."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._answer is not None, timeout):
-                raise TimeoutError("%s: no answer in %s s" % (self.method, timeout))
-            kind, value = self._answer
+        """Waits for the response: its map, or its error raised. TimeoutError leaves the request in flight.
+
+        What the stream still brings is let go, or it would never end; with `auto_credit` false it is kept.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                left = None if deadline is None else deadline - time.monotonic()
+                if not self._changed.wait_for(lambda: self._answer or (self._items and self.auto_credit), left):
+                    raise TimeoutError("%s: no answer in %s s" % (self.method, timeout))
+                if self._answer:
+                    kind, value = self._answer
+                    break
+            self.next()
         if kind == "error":
             raise value
         return value
@@ -269,26 +291,22 @@ class Connection:
             request = self._requests.get(params["id"])
         if request is None:
             raise WireError("%s for no open stream" % method)
-        if method == "stream.data":
-            data = _of(params["data"], bytes)
-            ok = request._deliver(Data(params["ch"], _of(params["off"], int), data), len(data), True)
-        elif method == "stream.credit":
+        if method == "stream.credit":
             request._credited(_of(params["bytes"], int))
             return
+        if method == "stream.data":
+            item = Data(params["ch"], _of(params["off"], int), _of(params["data"], bytes))
+            size = len(item.data)
         elif method == "stream.gap":
-            ok = request._deliver(Gap(params["ch"], _of(params["from"], int), _of(params["to"], int)), size, False)
+            item = Gap(params["ch"], _of(params["from"], int), _of(params["to"], int))
         elif method == "stream.end":
-            ok = request._deliver(End(params["ch"], _of(params["off"], int)), size, False)
+            item = End(params["ch"], _of(params["off"], int))
         elif method == "stream.event":
-            fields = {key: value for key, value in params.items() if key not in ("id", "event")}
-            ok = request._deliver(Event(params["event"], fields), size, False)
+            item = Event(params["event"], {key: value for key, value in params.items() if key not in ("id", "event")})
         else:
             return
-        if not ok:
-            if method == "stream.data":
-                raise WireError("more data than credit")
-            if not request.done:
-                self._fall_behind(request)
+        if not request._deliver(item, size) and not request.done:
+            self._fall_behind(request)
 
     def _fall_behind(self, request):
         """Its events are let go and the stream is cancelled; the connection and the others go on."""

@@ -1,0 +1,203 @@
+"""One guestd, started with chosen options, told ready by itself, and looked over when it stops."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import uuid
+
+import procs
+from guestproto import connect, decode_frame, encode_frame
+from until import SLOWER, until
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+GUESTD = os.environ.get("GUESTD") or str(TREE / "build/guestd/guestd")
+WRAPPER = shlex.split(os.environ.get("GUESTD_WRAPPER", ""))
+SANITIZED = bool(os.environ.get("GUESTD_SANITIZED"))
+
+
+def read_frame(sock):
+    """One whole frame from a blocking socket, or None at its end."""
+    frame = b""
+    need = 4
+    while len(frame) < need:
+        got = sock.recv(need - len(frame))
+        if not got:
+            return None
+        frame += got
+        if len(frame) == 4:
+            need = 4 + int.from_bytes(frame, "big")
+    return decode_frame(frame)
+
+
+class Guestd:
+    """`listen` None: a unix socket in its own folder. `mounts`: shell commands run before it in a mount namespace of
+    its own. `ready` False: the caller waits for something itself."""
+
+    def __init__(self, *options, listen=None, program=(), env=None, token=None, mounts=None, pass_fds=(), ready=True,
+                 binary=GUESTD, set_up=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="guestd-"))
+        self.mark = "E2E_MARK=" + uuid.uuid4().hex
+        self.address = "unix:%s/socket" % self.folder if listen is None else listen
+        self.token = token
+        self.restarts = False  # a test that kills the agent says so
+        command = [*WRAPPER]
+        if WRAPPER and WRAPPER[0].endswith("valgrind"):
+            command.append("--log-file=%s/report.%%p" % self.folder)
+        command.append(binary)
+        if listen != "":
+            command += ["--listen", self.address]
+        command += [str(option) for option in options]
+        if token:
+            (self.folder / "token").write_text(token + "\n")
+            command += ["--token-file", str(self.folder / "token")]
+        if ready:
+            command += ["--ready", "unix:%s/ready" % self.folder]
+        if program:
+            command += ["--", *program]
+        if mounts:
+            command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounts + '\nexec "$@"', "sh",
+                       *command]
+        environment = {key: value for key, value in {**os.environ, **(env or {})}.items() if value is not None}
+        name, value = self.mark.split("=")
+        environment[name] = value
+        if SANITIZED:
+            for options_of in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+                environment[options_of] = "%s:log_path=%s/report" % (environment.get(options_of, ""), self.folder)
+        self.environment = environment
+        waiter = self._listen_ready() if ready else None
+        self.errors = open(self.folder / "stderr", "w+")
+        self.output = open(self.folder / "stdout", "w+")
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=self.output,
+                                        stderr=self.errors, pass_fds=pass_fds, preexec_fn=set_up)
+        self.pid = self.process.pid
+        try:
+            if waiter:
+                self.ready = self._await_ready(waiter)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _listen_ready(self):
+        waiter = socket.socket(socket.AF_UNIX)
+        waiter.bind("%s/ready" % self.folder)
+        waiter.listen(1)
+        waiter.settimeout(0.05)
+        return waiter
+
+    def _await_ready(self, waiter):
+        def accepted():
+            if self.process.poll() is not None:
+                raise AssertionError("guestd ended with %d before it was ready: %s" % (self.process.returncode,
+                                                                                       self.stderr()))
+            try:
+                return waiter.accept()[0]
+            except socket.timeout:
+                return None
+
+        with waiter, until(accepted, "guestd says that it is ready", 20) as sock:
+            sock.settimeout(20 * SLOWER)
+            message = read_frame(sock)
+            sock.sendall(encode_frame([1, message[1], None, {}]))
+        os.unlink("%s/ready" % self.folder)
+        return message
+
+    def connect(self, **options):
+        return connect(self.address, token=options.pop("token", self.token), timeout=20 * SLOWER, **options)
+
+    def raw(self):
+        """A bare socket to a unix listener, for frames that no client would send."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20 * SLOWER)
+        sock.connect(self.address.partition(":")[2])
+        return sock
+
+    def stderr(self):
+        self.errors.flush()
+        return (self.folder / "stderr").read_text(errors="replace")
+
+    def agent(self):
+        """The agent's pid: the supervisor's child that runs the same program."""
+        def found():
+            same = [pid for pid in procs.children(self.pid)
+                    if procs.alive(pid) and procs.exe(pid) == procs.exe(self.pid)]
+            return same[0] if len(same) == 1 else None
+        return until(found, "there is one agent")
+
+    def jobs(self):
+        """Running processes below this guestd, itself and its agent left out."""
+        own = {self.pid, self.agent()}
+        return [pid for pid in procs.marked(self.mark) if pid not in own]
+
+    def reports(self):
+        """What valgrind or the sanitizers found."""
+        return "\n".join(path.read_text(errors="replace") for path in self.folder.glob("report.*"))
+
+    def stop(self, code=0):
+        """SIGTERM; its exit code, and that nothing stays: no process, no socket, no report."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.ended(code)
+
+    def ended(self, code=0, seconds=20):
+        """Waits until it has ended by itself, and looks it over."""
+        try:
+            status = self.process.wait(seconds * SLOWER)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("guestd did not end: " + self.stderr()) from None
+        try:
+            assert self.reports() == ""
+            assert status == code, self.stderr()
+            until(lambda: not procs.marked(self.mark), "nothing that guestd started is left")
+            assert not (self.folder / "socket").exists(), "its socket is left behind"
+        finally:
+            for pid in procs.marked(self.mark):
+                os.kill(pid, signal.SIGKILL)
+            self.errors.close()
+            self.output.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Shared(Guestd):
+    """One guestd that the tests of a module share: after each it must be as before it."""
+
+    def __init__(self, *options, **more):
+        super().__init__(*options, **more)
+        with self.connect() as client:  # what is made when first needed: pool threads, a spawn thread
+            client.commands.run("true")
+            client.files.stat("/")
+        self.first_agent = self.agent()
+        self.before = self._quiet_fds()
+
+    def _fds(self):
+        return procs.fds(self.pid), procs.fds(self.first_agent)
+
+    def _quiet_fds(self):
+        """The fds once the first client's socket is closed: the agent's count of sockets no longer falls."""
+        with self.connect() as client:
+            inside = self._fds()
+            client.ping()
+        return until(lambda: len(self._fds()[1]) < len(inside[1]) and self._fds(), "a closed connection's fd is closed")
+
+    def unharmed(self):
+        """No crash, no fd, no zombie and no process came of the test that just ran."""
+        assert self.process.poll() is None, "guestd ended: " + self.stderr()
+        assert self.agent() == self.first_agent, "the agent was replaced: " + self.stderr()
+        until(lambda: not procs.zombies(self.pid) and not procs.zombies(self.first_agent), "no zombie is left")
+        now = None
+
+        def same():
+            nonlocal now
+            now = self._fds()
+            return now == self.before
+        try:
+            until(same, "fds are as at the start", 5)
+        except AssertionError:
+            assert now == self.before
