@@ -1,0 +1,230 @@
+/* What the link tells of jobs. Events are hints: LINK_JOB, at the start or any time later, says
+ * what is true. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/job_table.h"
+#include "agent/log.h"
+#include "proto/status.h"
+
+/* Calls a hook of every watch; hooks may unwatch whomever they like. */
+static void tell_output(struct job *job) {
+    job_ref(job);
+    for (struct job_watch *watch = job->watches; watch; watch = job->next_told) {
+        job->next_told = watch->next;
+        if (watch->output)
+            watch->output(watch);
+    }
+    job_unref(job);
+}
+
+static void tell_exited(struct job *job) {
+    job_ref(job);
+    for (struct job_watch *watch = job->watches; watch; watch = job->next_told) {
+        job->next_told = watch->next;
+        watch->exited(watch);
+    }
+    job_unref(job);
+}
+
+static void tell_started(struct job *job, const struct failure *failure) {
+    job_ref(job);
+    for (struct job_watch *watch = job->watches; watch; watch = job->next_told) {
+        job->next_told = watch->next;
+        watch->started(watch, failure);
+    }
+    job_unref(job);
+}
+
+/* ── start ── */
+
+static const char *stage_field(uint32_t stage) {
+    switch (stage) {
+    case LINK_STAGE_CMD:
+        return "cmd";
+    case LINK_STAGE_CWD:
+        return "cwd";
+    case LINK_STAGE_USER:
+        return "user";
+    case LINK_STAGE_ARGS:
+        return "args";
+    default:
+        return NULL;
+    }
+}
+
+static void start_failure(const struct link_spawned *message, struct failure *ret) {
+    static const char *const what[] = {
+        [LINK_STAGE_NONE] = "the process could not be made",
+        [LINK_STAGE_CMD] = "the program could not be started",
+        [LINK_STAGE_CWD] = "the working directory could not be entered",
+        [LINK_STAGE_USER] = "the user could not be taken on",
+        [LINK_STAGE_ARGS] = "arguments and environment could not be passed",
+        [LINK_STAGE_BUSY] = "no program can be started now",
+    };
+    uint32_t stage = message->stage <= LINK_STAGE_BUSY ? message->stage : (uint32_t)LINK_STAGE_NONE;
+    enum status code = status_from_errno(message->err);
+
+    switch (message->err) {
+    case ENOEXEC:
+    case ELIBBAD:
+        code = STATUS_WRONG_TYPE;
+        break;
+    case EISDIR: /* what execve(2) answers for a directory is EACCES */
+        code = stage == LINK_STAGE_CMD ? STATUS_PERMISSION_DENIED : code;
+        break;
+    case EAGAIN:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+        code = STATUS_LIMIT_EXCEEDED;
+        break;
+    default:
+        break;
+    }
+    if (stage == LINK_STAGE_BUSY)
+        code = STATUS_BUSY;
+    failure_set(ret, code, message->err, stage_field(stage), "%s: %s", what[stage],
+                strerror(message->err));
+}
+
+int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int fd) {
+    struct job *job = jobs_by_id_find(jobs, message->job);
+    int r = 0;
+
+    if (job && job->state == JOB_STARTING) {
+        if (message->err) {
+            struct failure failure = {0};
+
+            start_failure(message, &failure);
+            job_ref(job);
+            job_unlist(job);
+            tell_started(job, &failure);
+            job_unref(job);
+        } else {
+            r = view_open(fd, &job->view);
+            /* Without memory for the mapping the job runs on, its output just can't be read here.
+             */
+            if (r < 0)
+                log_error("the store of process %d can't be mapped: %s", (int)message->pid,
+                          strerror(-r));
+            r = r == -EBADMSG ? r : 0;
+            job_started(job, message->pid, message->started_at);
+            tell_started(job, NULL);
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* ── the end ── */
+
+static void exited(struct job *job, const struct link_result *result) {
+    job_ref(job);
+    job->result = *result;
+    job->state = JOB_EXITED;
+    jobs_retain(job);
+    tell_exited(job);
+    view_rest(&job->view);
+    job_unref(job);
+}
+
+void jobs_on_exited(struct jobs *jobs, const struct link_exited *message) {
+    struct job *job = jobs_by_id_find(jobs, message->job);
+
+    if (job && job->state == JOB_RUNNING)
+        exited(job, &message->result);
+}
+
+void jobs_on_output(struct jobs *jobs, uint64_t id) {
+    struct job *job = jobs_by_id_find(jobs, id);
+
+    if (job)
+        tell_output(job);
+}
+
+/* ── the table of the supervisor ── */
+
+/* A job that no agent described: the main PROGRAM, whose blob is its arguments, each with its NUL;
+ * or one whose blob is from an agent that this one doesn't understand. */
+static struct facts *describe(const struct link_job *message, struct slice blob) {
+    struct strv args = {0};
+    char tag[32];
+    char *words[64];
+    struct facts facts = {
+        .tag = tag, .cmd = "?", .cwd = "/", .user = "root", .max_output = UINT64_MAX};
+    msgpack_sbuffer packed;
+    struct facts *ret = NULL;
+
+    snprintf(tag, sizeof(tag), "job-%llx", (unsigned long long)message->job);
+    if (message->flags & LINK_SPAWN_MAIN) {
+        const char *at = (const char *)blob.data, *end = at + blob.len;
+
+        strcpy(tag, "main");
+        for (; args.n < sizeof(words) / sizeof(words[0]) && at < end &&
+               memchr(at, 0, (size_t)(end - at));
+             at += strlen(at) + 1)
+            words[args.n++] = (char *)at;
+        if (args.n > 0) {
+            facts.cmd = words[0];
+            facts.args = (struct strv){args.n - 1, words + 1};
+        }
+    }
+    if (!(message->flags & LINK_SPAWN_FOREGROUND))
+        facts.flags |= FACTS_BACKGROUND;
+    msgpack_sbuffer_init(&packed);
+    if (facts_pack(&facts, &packed) == 0)
+        facts_unpack(packed.data, packed.size, &ret);
+    msgpack_sbuffer_destroy(&packed);
+    return ret;
+}
+
+/* Only with LINK_JOB at an agent's start: what earlier agents began. */
+static int take_over(struct jobs *jobs, const struct link_job *message, int fd, struct job **ret) {
+    struct view view = {0};
+    struct facts *facts = NULL;
+    struct slice blob;
+    int r = view_open(fd, &view);
+
+    if (r == -EBADMSG)
+        return r;
+    blob = view_facts(&view);
+    if ((message->flags & LINK_SPAWN_MAIN) || facts_unpack(blob.data, blob.len, &facts) < 0)
+        facts = describe(message, blob);
+    *ret = facts ? job_new(jobs, message->job, facts) : NULL;
+    if (!*ret) {
+        free(facts);
+        view_close(&view);
+        return -ENOMEM;
+    }
+    (*ret)->view = view;
+    (*ret)->detached = true; /* whoever it streamed to is gone with its connection */
+    return 0;
+}
+
+int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd) {
+    struct job *job = jobs_by_id_find(jobs, message->job);
+    int r = 0;
+
+    if (!job) {
+        r = take_over(jobs, message, fd, &job);
+        if (r == 0)
+            job_started(job, message->pid, message->started_at);
+    } else if (job->state == JOB_STARTING) {
+        struct link_spawned spawned = {
+            .job = message->job, .pid = message->pid, .started_at = message->started_at};
+
+        r = jobs_on_spawned(jobs, &spawned, dup(fd));
+    }
+    if (r == 0 && message->exited && job->state == JOB_RUNNING)
+        exited(job, &message->result);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}

@@ -1,0 +1,107 @@
+/* How long exited jobs are remembered: so many, for so long, and as long as their output fits. */
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/job_table.h"
+#include "agent/link.h"
+
+void jobs_forget_flush(struct jobs *jobs) {
+    for (uint32_t i = 0; i < jobs->n_forget; i++) {
+        struct link_job_ref message = {.h = {LINK_FORGET, sizeof(message)}, .job = jobs->forget[i]};
+
+        link_send(jobs->agent->link, &message, NULL, 0);
+    }
+    jobs->n_forget = 0;
+}
+
+/* The supervisor is told in a batch, or with the next spawn: a forgotten job is not worth waking
+ * it. */
+static void tell_forgotten(struct job *job) {
+    struct jobs *jobs = job->jobs;
+
+    if (job->released)
+        return;
+    job->released = true;
+    jobs->forget[jobs->n_forget++] = job->id;
+    if (jobs->n_forget == JOBS_FORGET_BATCH)
+        jobs_forget_flush(jobs);
+}
+
+/* Its output goes, the record stays. */
+static void shed(struct job *job) {
+    if (job->released)
+        return;
+    for (unsigned c = 0; c < 2; c++)
+        job->end[c] = view_end(&job->view, c);
+    if (job->refs ==
+        1) /* else somebody is still reading it; the store lives as long as his mapping */
+        view_close(&job->view);
+    job->jobs->kept -= job->kept;
+    job->kept = 0;
+    tell_forgotten(job);
+}
+
+static void forget(struct job *job) {
+    tell_forgotten(job);
+    job_unlist(job);
+}
+
+static void start_expiry(struct jobs *jobs);
+
+static void on_expiry(uv_timer_t *timer) {
+    struct jobs *jobs = timer->data;
+    uint64_t keep_ms = jobs->agent->limit[LIMIT_retained_s] * 1000;
+
+    while (jobs->oldest && uv_now(&jobs->agent->loop) - jobs->oldest->exited_ms >= keep_ms)
+        forget(jobs->oldest);
+    jobs_forget_flush(jobs);
+    start_expiry(jobs);
+}
+
+static void start_expiry(struct jobs *jobs) {
+    uint64_t keep_ms = jobs->agent->limit[LIMIT_retained_s] * 1000;
+    uint64_t age_ms;
+
+    if (!jobs->oldest)
+        return;
+    age_ms = uv_now(&jobs->agent->loop) - jobs->oldest->exited_ms;
+    uv_timer_start(&jobs->expiry, on_expiry, age_ms < keep_ms ? keep_ms - age_ms : 0, 0);
+}
+
+void jobs_retain_init(struct jobs *jobs) {
+    uv_timer_init(&jobs->agent->loop, &jobs->expiry);
+    jobs->expiry.data = jobs;
+    uv_unref((uv_handle_t *)&jobs->expiry); /* nothing waits for it */
+}
+
+void jobs_retain(struct job *job) {
+    struct jobs *jobs = job->jobs;
+    const uint64_t *limit = jobs->agent->limit;
+    double age_ms;
+
+    /* One that exited while there was no agent has its age already. */
+    age_ms = (agent_now() - job->result.exited_at) * 1000;
+    job->exited_ms = uv_now(&jobs->agent->loop);
+    if (age_ms > 0)
+        job->exited_ms -= age_ms < (double)job->exited_ms ? (uint64_t)age_ms : job->exited_ms;
+    for (unsigned c = 0; c < 2; c++) {
+        uint64_t end = view_end(&job->view, c), size = view_size(&job->view, c);
+
+        job->kept += end < size ? end : size;
+    }
+    job->older = jobs->newest;
+    *(jobs->newest ? &jobs->newest->newer : &jobs->oldest) = job;
+    jobs->newest = job;
+    jobs->exited++;
+    jobs->living--;
+    jobs->kept += job->kept;
+    view_rest(&job->view);
+
+    while (jobs->exited > limit[LIMIT_retained])
+        forget(jobs->oldest);
+    for (struct job *old = jobs->oldest; old && jobs->kept > limit[LIMIT_output_total];
+         old = old->newer)
+        shed(old);
+    if (!uv_is_active((uv_handle_t *)&jobs->expiry))
+        start_expiry(jobs);
+}

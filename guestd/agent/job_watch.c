@@ -1,0 +1,74 @@
+/* Watching a job, and the orders that go to the supervisor for one. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "agent/agent.h"
+#include "agent/call.h"
+#include "agent/job_table.h"
+#include "agent/link.h"
+
+void job_watch(struct job *job, struct job_watch *watch) {
+    watch->job = job_ref(job);
+    watch->prev = NULL;
+    watch->next = job->watches;
+    if (watch->next)
+        watch->next->prev = watch;
+    job->watches = watch;
+}
+
+void job_unwatch(struct job_watch *watch) {
+    struct job *job = watch->job;
+
+    if (!job)
+        return;
+    if (job->next_told == watch)
+        job->next_told = watch->next;
+    *(watch->prev ? &watch->prev->next : &job->watches) = watch->next;
+    if (watch->next)
+        watch->next->prev = watch->prev;
+    watch->job = NULL;
+    watch->prev = watch->next = NULL;
+    job_unref(job);
+}
+
+static void order(struct job *job, enum link_type type) {
+    struct link_job_ref message = {.h = {type, sizeof(message)}, .job = job->id};
+
+    link_send(job->jobs->agent->link, &message, NULL, 0);
+}
+
+void job_cancel(struct job *job) {
+    if (job->state == JOB_RUNNING)
+        order(job, LINK_CANCEL);
+}
+
+void job_detach(struct job *job) {
+    if (job->detached || job->state == JOB_STARTING)
+        return;
+    job->detached = true;
+    order(job, LINK_DETACH);
+}
+
+static void on_signalled(int err, void *arg) {
+    struct call *call = arg;
+
+    if (err == ESRCH)
+        call_fail(call, STATUS_NOT_FOUND, ESRCH, NULL, "the process has exited");
+    else if (err)
+        call_fail(call, status_from_errno(err), err, NULL, "the signal could not be sent");
+    else
+        call_reply_empty(call);
+    call_unref(call);
+}
+
+void job_signal(struct job *job, struct call *call, int number, enum link_scope scope) {
+    if (job->state != JOB_RUNNING) {
+        call_fail(call, STATUS_NOT_FOUND, ESRCH, NULL, "the process has exited");
+        return;
+    }
+    if (link_signal(job->jobs->agent->link, job->id, number, scope, on_signalled, call_ref(call)) <
+        0) {
+        call_fail(call, STATUS_INTERNAL, ENOMEM, NULL, "no memory");
+        call_unref(call);
+    }
+}

@@ -1,0 +1,127 @@
+/*
+ * An exec from its start to its answer. Before the program runs only an error can answer; once it
+ * runs, only a result: a cancelled one answers when the supervisor has ended it, with the reason
+ * `cancelled`. A foreground process whose connection is lost is cancelled too; a background one is
+ * never touched.
+ */
+#include "agent/agent.h"
+#include "ops/exec_private.h"
+#include "proto/message.h"
+
+/* Lets go of everything: the exec lies in the call's arena. */
+static void finish(struct exec *exec) {
+    job_unwatch(&exec->watch);
+    call_unref(exec->call);
+}
+
+/* ── the answers ── */
+
+static void reply_started(struct exec *exec) {
+    msgpack_packer *pk = call_reply_begin(exec->call, 2);
+
+    pack_kv_int(pk, "pid", job_pid(exec->watch.job));
+    pack_kv_text(pk, "tag", job_tag(exec->watch.job));
+    call_reply_end(exec->call);
+}
+
+static void send_started(struct exec *exec) {
+    msgpack_packer *pk = call_event_begin(exec->call, "started", 2);
+
+    pack_kv_int(pk, "pid", job_pid(exec->watch.job));
+    pack_kv_text(pk, "tag", job_tag(exec->watch.job));
+    call_event_end(exec->call);
+}
+
+static void on_streamed(struct outlet *outlet) {
+    struct exec *exec = (struct exec *)((char *)outlet - offsetof(struct exec, outlet));
+
+    job_reply_result(exec->watch.job, exec->call, false, exec->order.encoding);
+    finish(exec);
+}
+
+/* ── what becomes of the job ── */
+
+static struct exec *exec_of(struct job_watch *watch) {
+    return (struct exec *)((char *)watch - offsetof(struct exec, watch));
+}
+
+static void on_started(struct job_watch *watch, const struct failure *failure) {
+    struct exec *exec = exec_of(watch);
+
+    if (failure) {
+        if (exec->cancelled)
+            call_fail(exec->call, STATUS_CANCELLED, 0, NULL, "cancelled");
+        else
+            call_fail_with(exec->call, failure);
+        finish(exec);
+        return;
+    }
+    if (exec->order.background) {
+        reply_started(exec);
+        finish(exec);
+        return;
+    }
+    if (exec->cancelled)
+        job_cancel(watch->job);
+    if (exec->cancelled && exec->order.stream)
+        job_detach(watch->job);
+    if (call_answered(exec->call)) { /* lost */
+        finish(exec);
+        return;
+    }
+    if (exec->order.stream) {
+        int64_t window = exec->params->window;
+
+        send_started(exec);
+        outlet_start(&exec->outlet, exec->call, watch->job,
+                     window >= 0 ? (uint64_t)window : DEFAULT_WINDOW, on_streamed);
+    }
+}
+
+static void on_output(struct job_watch *watch) {
+    struct exec *exec = exec_of(watch);
+
+    if (exec->order.stream)
+        outlet_output(&exec->outlet);
+}
+
+static void on_exited(struct job_watch *watch) {
+    struct exec *exec = exec_of(watch);
+
+    if (exec->order.stream) {
+        outlet_exited(&exec->outlet);
+        return;
+    }
+    job_reply_result(watch->job, exec->call, true, exec->order.encoding);
+    finish(exec);
+}
+
+static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
+    struct exec *exec = arg;
+    struct job *job = exec->watch.job;
+
+    if (exec->order.background) /* it starts, and that is the answer */
+        return;
+    exec->cancelled = true;
+    if (job_running(job))
+        job_cancel(job);
+    if (exec->order.stream)
+        outlet_release(&exec->outlet);
+    if (reason == CANCEL_BY_CLIENT)
+        call_on_cancel(call, on_cancel, exec); /* the connection may still be lost */
+    else if (job_running(job) || job_exited(job))
+        finish(exec);
+}
+
+void exec_follow(struct exec *exec) {
+    struct failure failure = {0};
+
+    exec->watch =
+        (struct job_watch){.started = on_started, .output = on_output, .exited = on_exited};
+    if (jobs_start(call_agent(exec->call)->jobs, &exec->order, &exec->watch, &failure)) {
+        call_fail_with(exec->call, &failure);
+        return;
+    }
+    call_ref(exec->call);
+    call_on_cancel(exec->call, on_cancel, exec);
+}

@@ -1,0 +1,52 @@
+/* What the files of `exec` share: exec.c reads the request, exec_user.c finds out who it runs as,
+ * exec_answer.c follows the job until the call is answered. */
+#pragma once
+
+#include "agent/call.h"
+#include "agent/job.h"
+#include "agent/outlet.h"
+
+struct exec_params {
+    uint64_t present;
+    const char *cmd;
+    struct strv args;
+    struct envs envs;
+    const char *cwd;
+    const char *user;
+    double timeout; /* −1: not given */
+    bool background;
+    const char *tag;
+    struct slice input;
+    bool stream;
+    int64_t window; /* −1: not given */
+    int encoding;
+    int64_t max_output; /* 0: not given */
+    int overflow;       /* −1: not given */
+    int on_full;        /* −1: not given */
+    double kill_grace;
+    bool kill_rest;
+    const char *seccomp;
+    bool no_new_privs;
+};
+
+/* One exec, in its call's arena. */
+struct exec {
+    struct call *call;
+    const struct exec_params *params;
+    struct job_order order;
+    struct job_watch watch;
+    struct outlet outlet;
+    bool cancelled;
+};
+
+/* ── exec_user.c ── */
+
+/* Fills the order's user, home, shell and cwd, now or after a look at the disk; then calls
+ * exec_follow, or fails the call. */
+void exec_find_user(struct exec *exec);
+
+/* ── exec_answer.c ── */
+
+/* The order is complete: starts the job; the call is answered when it has started (background), or
+ * exited. */
+void exec_follow(struct exec *exec);
