@@ -22,10 +22,11 @@ struct work;
 
 struct agent_stats {
     uint64_t frames_in, frames_out;
-    uint64_t data_bytes;    /* of streams, sent */
-    uint64_t dropped_bytes; /* told by stream.gap */
-    uint64_t queued_bytes;  /* now, for all connections */
-    uint32_t connections;   /* authenticated, now */
+    uint64_t data_bytes;        /* of streams, sent */
+    uint64_t dropped_bytes;     /* told by stream.gap */
+    uint64_t queued_bytes;      /* now, for all connections */
+    uint64_t processes_started; /* by this agent */
+    uint32_t connections;       /* authenticated, now */
 };
 
 struct agent {

@@ -6,7 +6,11 @@
 #include "agent/conn.h"
 #include "proto/message.h"
 
-enum { CHUNK = 256 << 10 }; /* measured best: 64 to 256 KiB */
+enum {
+    CHUNK = 256 << 10, /* measured best: 64 to 256 KiB */
+    DATA_HEAD = 128, /* bytes of a data frame's body around its data, at most; hello's max_frame is
+                        at least 4096 */
+};
 
 /* ── agent to client ── */
 
@@ -66,9 +70,12 @@ void sender_wake(struct sender *sender) {
 }
 
 size_t call_window(struct call *call) {
+    uint64_t fits = call->conn->client_frame - DATA_HEAD;
+    uint64_t chunk = fits < CHUNK ? fits : CHUNK;
+
     if (call->swallow || call->answered)
         return 0;
-    return call->credit < CHUNK ? (size_t)call->credit : CHUNK;
+    return (size_t)(call->credit < chunk ? call->credit : chunk);
 }
 
 bool call_take_credit(struct call *call, uint64_t bytes) {
