@@ -24,7 +24,8 @@ static int complain(const struct decode *d, enum status code, const char *name, 
                     const char *what) {
     char field[sizeof(d->failure->field)];
 
-    snprintf(field, sizeof(field), "%s%.*s", d->prefix, (int)(name_len < 64 ? name_len : 64), name);
+    snprintf(field, sizeof(field), "%s%.*s", d->prefix, (int)(name_len < 64 ? name_len : 64),
+             name_len ? name : "");
     return failure_set(d->failure, code, 0, field, "%s: %s", field, what);
 }
 
@@ -40,7 +41,8 @@ static bool is_text(const msgpack_object *value) {
     return value->type == MSGPACK_OBJECT_STR && utf8_valid(value->via.str.ptr, value->via.str.size);
 }
 
-/* The bytes of a bin, or of a str that is valid UTF-8. */
+/* The bytes of a bin, or of a str that is valid UTF-8. msgpack-c's NULL for an empty one becomes
+ * "". */
 static bool bytes_of(const msgpack_object *value, struct slice *ret) {
     if (value->type == MSGPACK_OBJECT_BIN)
         *ret = (struct slice){(const uint8_t *)value->via.bin.ptr, value->via.bin.size};
@@ -48,6 +50,8 @@ static bool bytes_of(const msgpack_object *value, struct slice *ret) {
         *ret = (struct slice){(const uint8_t *)value->via.str.ptr, value->via.str.size};
     else
         return false;
+    if (ret->len == 0)
+        ret->data = (const uint8_t *)"";
     return true;
 }
 

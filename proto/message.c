@@ -132,8 +132,11 @@ static bool is_text(const msgpack_object *object) {
            utf8_valid(object->via.str.ptr, object->via.str.size);
 }
 
+/* msgpack-c says NULL for an empty str; a slice that was given does not. */
 static struct slice text_slice(const msgpack_object *object) {
-    return (struct slice){(const uint8_t *)object->via.str.ptr, object->via.str.size};
+    const char *text = object->via.str.size ? object->via.str.ptr : "";
+
+    return (struct slice){(const uint8_t *)text, object->via.str.size};
 }
 
 static int request_shape(const msgpack_object *items, struct message *message) {

@@ -2,7 +2,8 @@
  * One frame's body as a MessagePack-RPC message (PROTOCOL.md, "Frames"), decoded by msgpack-c after its lengths, nesting
  * and object count were held against the bytes that are really there: msgpack-c allocates from the header's word.
  *
- * A decoded message borrows from the body: keep the body until message_deinit.
+ * A decoded message borrows from the body: keep the body until message_deinit. Inside of params, error and result
+ * msgpack-c points an empty str or bin to NULL.
  */
 #pragma once
 

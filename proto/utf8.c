@@ -32,8 +32,11 @@ static int sequence(uint8_t first, uint8_t *ret_low, uint8_t *ret_high) {
 
 bool utf8_valid(const void *data, size_t len) {
     const uint8_t *at = data;
-    const uint8_t *end = at + len;
+    const uint8_t *end;
 
+    if (len == 0) /* then data may be NULL, as msgpack-c has it for an empty str */
+        return true;
+    end = at + len;
     while (at < end) {
         uint64_t word;
         uint8_t low, high;

@@ -379,6 +379,7 @@ static void unknown_and_repeated_fields(void **state) {
     BAD("\x82\xa2on\xc2\xa2on\xc2", "on");
     BAD("\x82\xa2on\xc0\xa2on\xc2", "on");
     BAD_AS(STATUS_UNSUPPORTED, "\x81\xa5later\x01", "later");
+    BAD("\x81\xa0\x01", "");
     BAD_AS(STATUS_INVALID_REQUEST, "\x81\x01\x01", "");
     BAD_AS(STATUS_INVALID_REQUEST, "\x81\xa1\xff\x01", "");
     BAD_AS(STATUS_INVALID_REQUEST, "\x81\xc4\x02on\xc2", "");

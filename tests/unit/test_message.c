@@ -39,6 +39,15 @@ static void a_request(void **state) {
     message_deinit(&message);
 }
 
+static void an_empty_method_is_given(void **state) {
+    struct message message;
+
+    assert_int_equal(message_decode(BODY("\x94\x00\x02\xa0\x80"), NESTING, &message), 0);
+    assert_non_null(message.method.data);
+    assert_int_equal(message.method.len, 0);
+    message_deinit(&message);
+}
+
 static void a_response_and_an_error(void **state) {
     struct message message;
 
@@ -342,6 +351,7 @@ static void names_are_str_or_bin(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request),
+        cmocka_unit_test(an_empty_method_is_given),
         cmocka_unit_test(a_response_and_an_error),
         cmocka_unit_test(a_notification),
         cmocka_unit_test(a_msgid_is_any_width_of_u32),
