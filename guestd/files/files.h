@@ -13,6 +13,8 @@ enum files_code {
     FILES_SHA256,          /* not published: another digest than was announced */
     FILES_BEYOND_END,      /* not written: the offset is past the end, there would be a hole */
     FILES_NOT_OWNER,       /* mode not set: the file belongs to somebody else */
+    FILES_NO_USER,         /* no such user or group */
+    FILES_BAD_USER,        /* not a name, uid, name:group or uid:gid */
+    FILES_USER_REFUSED,    /* guestd itself may not act as that user */
     FILES_CANCELLED,       /* the caller's flag said so */
-    FILES_CODES_,
 };

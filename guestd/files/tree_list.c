@@ -123,6 +123,10 @@ static bool vanished(int r) {
     return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
 }
 
+static bool refused(int r) {
+    return r == -EACCES || r == -EPERM;
+}
+
 /* Into the directory that was told last. Failing is a fact of that directory, unless memory ends.
  */
 static int go_down(struct tree_list *list) {
@@ -135,11 +139,7 @@ static int go_down(struct tree_list *list) {
         if (r < 0 && descent_up(&list->way) < 0)
             return r;
     }
-    if (r < 0 && r != -ENOMEM && r != -EMFILE && r != -ENFILE) {
-        list->incomplete |= !vanished(r);
-        r = 0;
-    }
-    return r;
+    return vanished(r) || refused(r) ? 0 : r;
 }
 
 static int read_itself(struct tree_list *list, struct entry *ret) {
@@ -179,10 +179,8 @@ int tree_list_next(struct tree_list *list, struct entry *ret) {
             list->down = ret->type == ENTRY_DIRECTORY && list->way.n < list->depth;
             return 1;
         }
-        /* A directory that shows its names but not what they stand for (r without x). */
-        if (r == -EACCES && list->way.n > 1)
-            list->incomplete = true;
-        else if (!vanished(r))
+        /* A directory below that shows its names but not what they stand for (r without x). */
+        if (!vanished(r) && !(refused(r) && list->way.n > 1))
             return r;
     }
 }

@@ -14,9 +14,8 @@ struct tree_list {
     struct level *levels; /* the names of way.steps[i] */
     size_t levels_cap;
     uint64_t depth;
-    bool itself;     /* depth 0: one entry, then the end */
-    bool down;       /* the last entry was a directory whose names come next */
-    bool incomplete; /* a directory below could not be read: its names are missing */
+    bool itself; /* depth 0: one entry, then the end */
+    bool down;   /* the last entry was a directory whose names come next */
     const char *path;
 };
 
@@ -29,7 +28,8 @@ int tree_list_open(struct tree_list *list, const char *path, uint64_t depth);
 
 /*
  * The next entry, valid until the next call. What vanished meanwhile is passed over; a directory
- * below that can't be read is told by `incomplete`. Returns 1, 0 at the end, or -errno.
+ * below `path` that may not be read is told without what is in it. Returns 1, 0 at the end, or
+ * -errno.
  */
 int tree_list_next(struct tree_list *list, struct entry *ret);
 

@@ -73,7 +73,7 @@ int upload_begin(struct upload *upload, const struct upload_request *request) {
     SHA256Init(&upload->digest);
     int r = upload_as_user(upload);
     if (r < 0)
-        return r;
+        return FILES_USER_REFUSED;
     /* EEXIST: somebody made the file between the look and the open. */
     r = -EEXIST;
     for (int tries = 0; r == -EEXIST && tries < CHANGED_MAX; tries++) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "files/etc.h"
+#include "files/files.h"
 
 #define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
 
@@ -210,4 +211,27 @@ void identity_restore(void) {
     if (!set_fsuid(geteuid()) || !set_fsgid(getegid()) ||
         syscall(CALL_setgroups, own.n, own.groups) < 0)
         abort();
+}
+
+int user_find(const char *spec, struct identity *ret) {
+    *ret = (struct identity){0};
+    int r = spec ? user_resolve(spec, ret) : 0;
+    if (r == -ENOENT)
+        return FILES_NO_USER;
+    return r == -EINVAL ? FILES_BAD_USER : r;
+}
+
+int user_enter(const char *spec, struct identity *ret) {
+    int r = user_find(spec, ret);
+    if (r == 0 && spec && identity_assume(ret) < 0) {
+        identity_deinit(ret);
+        r = FILES_USER_REFUSED;
+    }
+    return r;
+}
+
+void user_leave(const char *spec, struct identity *identity) {
+    if (spec)
+        identity_restore();
+    identity_deinit(identity);
 }

@@ -43,3 +43,10 @@ void identity_deinit(struct identity *identity);
  */
 int identity_assume(const struct identity *identity);
 void identity_restore(void);
+
+/* Resolves and assumes in one step; NULL changes nothing. Returns 0, FILES_NO_USER, FILES_BAD_USER,
+ * FILES_USER_REFUSED or -ENOMEM. user_leave undoes it, after a success only. */
+int user_enter(const char *spec_or_null, struct identity *ret);
+void user_leave(const char *spec_or_null, struct identity *identity);
+/* The resolving alone, with the same answers; NULL leaves *ret zeroed. */
+int user_find(const char *spec_or_null, struct identity *ret);
