@@ -1,4 +1,5 @@
-/* What listening and connecting share: an address as the kernel takes it. Internal to proto/address*.c. */
+/* What listening and connecting share: an address as the kernel takes it. Internal to
+ * proto/address*.c. */
 #pragma once
 
 #include <sys/socket.h>
@@ -16,11 +17,12 @@ struct socket_address {
 void socket_address_unix(const struct address *address, struct socket_address *ret);
 void socket_address_vsock(const struct address *address, uint32_t cid, struct socket_address *ret);
 
-/* tcp: resolves the host. Returns 0 with a list for freeaddrinfo, or -errno. `flags` as getaddrinfo's. */
+/* tcp: resolves the host. Returns 0 with a list for freeaddrinfo, or -errno. `flags` as
+ * getaddrinfo's. */
 int socket_address_resolve(const struct address *address, int flags, struct addrinfo **ret);
 
-/* fd: checks that N is a stream socket that does or doesn't listen; makes it close-on-exec and (non-)blocking.
- * Returns the fd itself or -errno. */
+/* fd: checks that N is a stream socket that does or doesn't listen; makes it close-on-exec and
+ * (non-)blocking. Returns the fd itself or -errno. */
 int socket_inherit(int fd, bool listening, bool nonblocking);
 
 /* Closes it on the way out of a failure: returns `r`. */

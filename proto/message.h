@@ -1,9 +1,10 @@
 /*
- * One frame's body as a MessagePack-RPC message (PROTOCOL.md, "Frames"), decoded by msgpack-c after its lengths, nesting
- * and object count were held against the bytes that are really there: msgpack-c allocates from the header's word.
+ * One frame's body as a MessagePack-RPC message (PROTOCOL.md, "Frames"), decoded by msgpack-c after
+ * its lengths, nesting and object count were held against the bytes that are really there:
+ * msgpack-c allocates from the header's word.
  *
- * A decoded message borrows from the body: keep the body until message_deinit. Inside of params, error and result
- * msgpack-c points an empty str or bin to NULL.
+ * A decoded message borrows from the body: keep the body until message_deinit. Inside of params,
+ * error and result msgpack-c points an empty str or bin to NULL.
  */
 #pragma once
 
@@ -19,15 +20,19 @@ enum message_kind {
     MESSAGE_NOTIFICATION = 2,
 };
 
-/* What message_decode found wrong. All but METHOD and PARAMS end the connection. */
+/*
+ * What message_decode found wrong. All but METHOD and PARAMS end the connection; those two are of a
+ * request whose kind and msgid are set (with PARAMS the method too): it is answered
+ * invalid_request.
+ */
 enum message_error {
-    MESSAGE_TRUNCATED = 1, /* lengths that lie, trailing bytes, the reserved byte 0xc1, an extension type */
+    MESSAGE_TRUNCATED = 1, /* lengths that lie, trailing bytes, the byte 0xc1, an extension type */
     MESSAGE_NESTED,        /* over the nesting limit */
     MESSAGE_OBJECTS,       /* over MAX_OBJECTS */
-    MESSAGE_SHAPE,         /* no array of a known shape, msgid no u32, error and result not one map and one nil,
-                              a notification whose method is no text or whose params is no map */
-    MESSAGE_METHOD,        /* a request whose method is no UTF-8 str: kind and msgid are set, answer invalid_request */
-    MESSAGE_PARAMS,        /* a request whose params is no map: kind, msgid and method are set; the same */
+    MESSAGE_SHAPE,         /* no array of a known shape; msgid no u32; error and result not one map
+                              and one nil; a notification without text method and map params */
+    MESSAGE_METHOD,        /* a request whose method is no UTF-8 str */
+    MESSAGE_PARAMS,        /* a request whose params is no map */
 };
 
 struct message {
@@ -40,12 +45,13 @@ struct message {
     msgpack_zone zone;
 };
 
-/* Walks a body without allocating: one whole object, no bytes after it, at most nesting_max levels (the outermost array
- * is level 1; 32 is the most, whatever nesting_max says) and MAX_OBJECTS objects, each array, map, key and value being
- * one. Returns 0 or a positive enum message_error. */
+/* Walks a body without allocating: one whole object, no bytes after it, at most nesting_max levels
+ * (the outermost array is level 1; 32 is the most, whatever nesting_max says) and MAX_OBJECTS
+ * objects, each array, map, key and value being one. Returns 0 or a positive enum message_error. */
 int message_check(struct slice body, unsigned nesting_max);
 
-/* Returns 0, a positive enum message_error, or -ENOMEM. message_deinit must follow a 0, METHOD and PARAMS only. */
+/* Returns 0, a positive enum message_error, or -ENOMEM. message_deinit must follow a 0, METHOD and
+ * PARAMS only. */
 int message_decode(struct slice body, unsigned nesting_max, struct message *ret);
 
 /* Takes a decoded message; leaves it empty, so that a second call does nothing. */
@@ -54,10 +60,12 @@ void message_deinit(struct message *message);
 /* True for a text that is valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool utf8_valid(const void *data, size_t len);
 
-/* Length of the longest prefix that does not end inside a UTF-8 sequence (at most 3 bytes are cut). */
+/* Length of the longest prefix that does not end inside a UTF-8 sequence (at most 3 bytes are cut).
+ */
 size_t utf8_trim(const void *data, size_t len);
 
-/* Packing helpers over msgpack-c: a map key or short text; text that is `str` when UTF-8 and `bin` otherwise; bytes. */
+/* Packing helpers over msgpack-c: a map key or short text; text that is `str` when UTF-8 and `bin`
+ * otherwise; bytes. */
 void pack_text(msgpack_packer *pk, const char *text);
 void pack_name(msgpack_packer *pk, const char *name);
 void pack_name_len(msgpack_packer *pk, const void *name, size_t len);

@@ -1,4 +1,5 @@
-/* The error codes of the wire (PROTOCOL.md, "Errors"): one enum, its names, and the way from errno. */
+/* The error codes of the wire (PROTOCOL.md, "Errors"): one enum, its names, and the way from errno.
+ */
 #pragma once
 
 enum status {
@@ -26,7 +27,8 @@ const char *status_name(enum status status);
 /* The status of that name; STATUS_INTERNAL for one that is not known (a newer peer's). */
 enum status status_from_name(const char *name);
 
-/* The status that stands for an errno value (positive or negative): ENOENT → not_found, ENOTDIR → wrong_type, … */
+/* The status that stands for an errno value (positive or negative): ENOENT → not_found, ENOTDIR →
+ * wrong_type, … */
 enum status status_from_errno(int err);
 
 /* The HTTP status a host agent answers with. */

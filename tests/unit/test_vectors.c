@@ -23,7 +23,7 @@
 #define NESTING 16
 
 struct vector {
-    char says[128]; /* the first line, without "# " */
+    char says[256]; /* the first line, without "# " */
     uint8_t bytes[8192];
     size_t len;
 };
