@@ -67,7 +67,7 @@ static int make_blocking(int fd) {
 }
 
 static int connect_vsock(const struct address *address, int64_t deadline, int timeout_ms) {
-    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000L};
     struct socket_address to;
     int fd, r;
 
@@ -95,7 +95,7 @@ static int connect_unix(const struct address *address, int timeout_ms) {
     if (fd < 0)
         return -errno;
     if (timeout_ms > 0)
-        limit = (struct timeval){timeout_ms / 1000, timeout_ms % 1000 * 1000};
+        limit = (struct timeval){timeout_ms / 1000, timeout_ms % 1000 * 1000L};
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
         return socket_drop(fd, -errno);
     socket_address_unix(address, &to);

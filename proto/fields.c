@@ -123,7 +123,7 @@ static int decode_text(const struct decode *d, const struct field *field,
     size_t len = value->type == MSGPACK_OBJECT_STR   ? value->via.str.size
                  : value->type == MSGPACK_OBJECT_BIN ? value->via.bin.size
                                                      : 0;
-    char *copy;
+    char *copy = NULL;
     int r;
 
     if (field->max_len && len > field->max_len)
