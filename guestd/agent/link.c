@@ -1,25 +1,22 @@
 #include "agent/link.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include "agent/agent.h"
 #include "agent/job_table.h"
+#include "agent/link_message.h"
 #include "agent/log.h"
 
 #define TURN 64 /* messages read before the loop looks at anybody else */
-#define FDS_MAX (LINK_LISTENERS > 2 ? LINK_LISTENERS : 2)
 
 /* What a full link refused: goes out first as soon as there is room. */
 struct waiting {
     struct waiting *next;
     unsigned n_fds;
-    int fds[FDS_MAX];
+    int fds[LINK_FDS_MAX];
     size_t size;
     uint8_t bytes[];
 };
@@ -40,135 +37,19 @@ struct link {
     uint64_t requests;
 };
 
-union message {
-    struct link_header h;
-    struct link_hello hello;
-    struct link_job job;
-    struct link_spawned spawned;
-    struct link_output output;
-    struct link_exited exited;
-    struct link_done done;
-};
-
-/* ── one message in ── */
-
-static void close_all(const int *fds, unsigned n) {
-    for (unsigned i = 0; i < n; i++)
-        close(fds[i]);
-}
-
-static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
-    unsigned n = 0;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
-        unsigned here = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (unsigned i = 0; i < here && n < FDS_MAX; i++)
-            memcpy(&fds[n++], CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-    }
-    return n;
-}
-
-/* Returns 0 with a message and its fds, -EAGAIN, -EPIPE when the supervisor is gone, -EBADMSG or
- * -errno. */
-static int receive(union message *message, int fds[FDS_MAX], unsigned *ret_n_fds) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-    } control;
-    struct iovec iov = {message, sizeof(*message)};
-    struct msghdr header = {.msg_iov = &iov,
-                            .msg_iovlen = 1,
-                            .msg_control = &control,
-                            .msg_controllen = sizeof(control)};
-    ssize_t n;
-
-    do
-        n = recvmsg(LINK_FD, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-    if (n == 0)
-        return -EPIPE;
-    *ret_n_fds = take_fds(&header, fds);
-    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n < sizeof(message->h) ||
-        message->h.size != (size_t)n) {
-        close_all(fds, *ret_n_fds);
-        return -EBADMSG;
-    }
-    return 0;
-}
-
-/* How large a message of this type is; 0: none that an agent gets. */
-static size_t size_of(uint32_t type) {
-    switch (type) {
-    case LINK_HELLO:
-        return sizeof(struct link_hello);
-    case LINK_JOB:
-        return sizeof(struct link_job);
-    case LINK_SPAWNED:
-        return sizeof(struct link_spawned);
-    case LINK_OUTPUT:
-        return sizeof(struct link_output);
-    case LINK_EXITED:
-        return sizeof(struct link_exited);
-    case LINK_DONE:
-        return sizeof(struct link_done);
-    case LINK_JOBS_END:
-    case LINK_PING:
-    case LINK_STOPPING:
-        return sizeof(struct link_header);
-    default:
-        return 0;
-    }
-}
-
-static unsigned fds_of(const union message *message) {
-    switch (message->h.type) {
-    case LINK_HELLO:
-        return message->hello.listeners;
-    case LINK_JOB:
-        return 1;
-    case LINK_SPAWNED:
-        return message->spawned.err == 0;
-    default:
-        return 0;
-    }
-}
-
-/* The same, waiting for it; used before there is a loop. */
-static int receive_wait(union message *message, int fds[FDS_MAX], unsigned *ret_n_fds) {
-    for (;;) {
-        struct pollfd ready = {.fd = LINK_FD, .events = POLLIN};
-        int r = receive(message, fds, ret_n_fds);
-
-        if (r != -EAGAIN)
-            return r;
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
-            return -errno;
-    }
-}
-
-static bool fits(const union message *message, unsigned n_fds) {
-    return message->h.size == size_of(message->h.type) && n_fds == fds_of(message);
-}
-
 /* ── the start ── */
 
 int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
-    union message message;
-    int fds[FDS_MAX];
+    union link_message message;
+    int fds[LINK_FDS_MAX];
     unsigned n_fds;
-    int r = receive_wait(&message, fds, &n_fds);
+    int r = link_message_wait(&message, fds, &n_fds);
 
     if (r < 0)
         return r;
-    if (!fits(&message, n_fds) || message.h.type != LINK_HELLO ||
-        message.hello.version != LINK_VERSION || message.hello.listeners > LINK_LISTENERS ||
-        message.hello.config.token_len > LINK_TOKEN) {
-        close_all(fds, n_fds);
+    if (message.h.type != LINK_HELLO || message.hello.version != LINK_VERSION ||
+        message.hello.listeners > LINK_LISTENERS || message.hello.config.token_len > LINK_TOKEN) {
+        link_message_close(fds, n_fds);
         return -EPROTO;
     }
     agent->hello = message.hello;
@@ -184,16 +65,15 @@ static void watch(struct link *link) {
 
 static int read_table(struct agent *agent) {
     for (;;) {
-        union message message;
-        int fds[FDS_MAX];
+        union link_message message;
+        int fds[LINK_FDS_MAX];
         unsigned n_fds;
-        int r = receive_wait(&message, fds, &n_fds);
+        int r = link_message_wait(&message, fds, &n_fds);
 
         if (r < 0)
             return r;
-        if (!fits(&message, n_fds) ||
-            (message.h.type != LINK_JOB && message.h.type != LINK_JOBS_END)) {
-            close_all(fds, n_fds);
+        if (message.h.type != LINK_JOB && message.h.type != LINK_JOBS_END) {
+            link_message_close(fds, n_fds);
             return -EPROTO;
         }
         if (message.h.type == LINK_JOBS_END)
@@ -230,36 +110,6 @@ int link_start(struct agent *agent) {
 
 /* ── out ── */
 
-/* Returns 0, -EAGAIN, or -errno when the link is broken. The fds stay the caller's. */
-static int try_send(const void *bytes, size_t size, const int *fds, unsigned n_fds) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-    } control = {0};
-    struct iovec iov = {(void *)bytes, size};
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    ssize_t n;
-
-    if (n_fds > 0) {
-        struct cmsghdr *c = &control.align;
-
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-    }
-    do
-        n = sendmsg(LINK_FD, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    if (n >= 0)
-        return 0;
-    /* The last two say that too many fds, or too much memory, are in flight: they get fewer as the
-     * supervisor reads. */
-    return errno == EWOULDBLOCK || errno == ETOOMANYREFS || errno == ENOBUFS ? -EAGAIN : -errno;
-}
-
 static int queue(struct link *link, const void *bytes, size_t size, const int *fds,
                  unsigned n_fds) {
     struct waiting *waiting = malloc(sizeof(*waiting) + size);
@@ -283,13 +133,13 @@ int link_send(struct link *link, const void *message, const int *fds, unsigned n
     int r = 0;
 
     if (link)
-        r = link->first ? -EAGAIN : try_send(message, header->size, fds, n_fds);
+        r = link->first ? -EAGAIN : link_message_send(message, header->size, fds, n_fds);
     if (r == -EAGAIN) {
         r = queue(link, message, header->size, fds, n_fds);
         if (r == 0)
             return 0;
     }
-    close_all(fds, n_fds);
+    link_message_close(fds, n_fds);
     /* A broken link is noticed by its reading half, which ends the agent. */
     return r == -ENOMEM ? r : 0;
 }
@@ -298,12 +148,13 @@ static void send_waiting(struct link *link) {
     while (link->first) {
         struct waiting *waiting = link->first;
 
-        if (try_send(waiting->bytes, waiting->size, waiting->fds, waiting->n_fds) == -EAGAIN)
+        if (link_message_send(waiting->bytes, waiting->size, waiting->fds, waiting->n_fds) ==
+            -EAGAIN)
             return;
         link->first = waiting->next;
         if (!link->first)
             link->last = &link->first;
-        close_all(waiting->fds, waiting->n_fds);
+        link_message_close(waiting->fds, waiting->n_fds);
         free(waiting);
     }
     watch(link);
@@ -380,7 +231,7 @@ int link_power(struct link *link, enum link_power_mode mode, uint32_t grace_ms, 
 /* ── the loop ── */
 
 /* Consumes the fd. Returns 0 or a negative errno that means a broken supervisor. */
-static int handle(struct link *link, const union message *message, int fd) {
+static int handle(struct link *link, const union link_message *message, int fd) {
     struct agent *agent = link->agent;
     struct link_header pong = {LINK_PONG, sizeof(pong)};
 
@@ -413,17 +264,13 @@ static int handle(struct link *link, const union message *message, int fd) {
 
 static void read_turn(struct link *link) {
     for (int i = 0; i < TURN; i++) {
-        union message message;
-        int fds[FDS_MAX] = {-1};
+        union link_message message;
+        int fds[LINK_FDS_MAX] = {-1};
         unsigned n_fds = 0;
-        int r = receive(&message, fds, &n_fds);
+        int r = link_message_receive(&message, fds, &n_fds);
 
         if (r == -EAGAIN)
             return;
-        if (r == 0 && !fits(&message, n_fds)) {
-            close_all(fds, n_fds);
-            r = -EPROTO;
-        }
         if (r == 0)
             r = handle(link, &message, n_fds ? fds[0] : -1);
         if (r == 0)
@@ -461,7 +308,7 @@ void link_close(struct agent *agent) {
         struct waiting *waiting = link->first;
 
         link->first = waiting->next;
-        close_all(waiting->fds, waiting->n_fds);
+        link_message_close(waiting->fds, waiting->n_fds);
         free(waiting);
     }
     uv_close((uv_handle_t *)&link->poll, on_closed);
