@@ -35,20 +35,20 @@ def read_frame(sock):
 
 
 class Guestd:
-    """`listen` None: a unix socket in its own folder. `mounts`: shell commands run before it in a mount namespace of
-    its own. `ready` False: the caller waits for something itself."""
+    """`listen` None: a unix socket in its own folder; "": no --listen at all. `shell`: commands that run before it, in
+    the process that becomes guestd; `mounts`: the same in a mount namespace of its own. `ready` False: the caller waits
+    for something itself."""
 
-    def __init__(self, *options, listen=None, program=(), env=None, token=None, mounts=None, pass_fds=(), ready=True,
-                 binary=GUESTD, set_up=None):
+    def __init__(self, *options, listen=None, program=(), env=None, token=None, mounts=None, shell=None,
+                 pass_fds=(), ready=True):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="guestd-"))
         self.mark = "E2E_MARK=" + uuid.uuid4().hex
         self.address = "unix:%s/socket" % self.folder if listen is None else listen
         self.token = token
-        self.restarts = False  # a test that kills the agent says so
         command = [*WRAPPER]
         if WRAPPER and WRAPPER[0].endswith("valgrind"):
             command.append("--log-file=%s/report.%%p" % self.folder)
-        command.append(binary)
+        command.append(GUESTD)
         if listen != "":
             command += ["--listen", self.address]
         command += [str(option) for option in options]
@@ -59,9 +59,10 @@ class Guestd:
             command += ["--ready", "unix:%s/ready" % self.folder]
         if program:
             command += ["--", *program]
+        if mounts or shell:
+            command = ["bash", "-ec", (mounts or shell) + '\nexec "$@"', "bash", *command]
         if mounts:
-            command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounts + '\nexec "$@"', "sh",
-                       *command]
+            command = ["unshare", "--mount", "--propagation", "private", *command]
         environment = {key: value for key, value in {**os.environ, **(env or {})}.items() if value is not None}
         name, value = self.mark.split("=")
         environment[name] = value
@@ -73,7 +74,7 @@ class Guestd:
         self.errors = open(self.folder / "stderr", "w+")
         self.output = open(self.folder / "stdout", "w+")
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=self.output,
-                                        stderr=self.errors, pass_fds=pass_fds, preexec_fn=set_up)
+                                        stderr=self.errors, pass_fds=pass_fds)
         self.pid = self.process.pid
         try:
             if waiter:

@@ -1,0 +1,33 @@
+"""What a later version adds is known by name and never ignored: `unsupported`, and which field it was."""
+
+import pytest
+
+from expect import fails
+
+METHODS = ["process.attach", "process.input", "process.close_stdin", "process.resize", "process.forget",
+           "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
+           "port.list", "port.connect", "upgrade", "log"]
+
+FIELDS = {"stdin_open": True, "pty": {"rows": 24, "cols": 80}, "limits": {"nofile": 100}, "key": "once",
+          "on_full": "drop"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods(client, method):
+    with fails("unsupported", field="method"):
+        client.call(method, pid=1)
+    assert method not in client.hello()["capabilities"]["methods"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_fields_of_exec(client, folder, field):
+    with fails("unsupported", field=field):
+        client.call("exec", cmd="touch", args=[str(folder / "ran")], **{field: FIELDS[field]})
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_that_is_nil_is_absent(client, field):
+    """The Python client leaves None out, so the frame is made by hand."""
+    request = client.connection.start("exec", {"cmd": "true", field: None})
+    assert request.result(20)["exit_code"] == 0
