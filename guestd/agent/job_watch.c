@@ -1,9 +1,5 @@
-/* Watching a job, and the orders that go to the supervisor for one. */
-#include <errno.h>
-#include <stdlib.h>
-
+/* Watching a job, and the simple orders that go to the supervisor for one. */
 #include "agent/agent.h"
-#include "agent/call.h"
 #include "agent/job_table.h"
 #include "agent/link.h"
 
@@ -47,28 +43,4 @@ void job_detach(struct job *job) {
         return;
     job->detached = true;
     order(job, LINK_DETACH);
-}
-
-static void on_signalled(int err, void *arg) {
-    struct call *call = arg;
-
-    if (err == ESRCH)
-        call_fail(call, STATUS_NOT_FOUND, ESRCH, NULL, "the process has exited");
-    else if (err)
-        call_fail(call, status_from_errno(err), err, NULL, "the signal could not be sent");
-    else
-        call_reply_empty(call);
-    call_unref(call);
-}
-
-void job_signal(struct job *job, struct call *call, int number, enum link_scope scope) {
-    if (job->state != JOB_RUNNING) {
-        call_fail(call, STATUS_NOT_FOUND, ESRCH, NULL, "the process has exited");
-        return;
-    }
-    if (link_signal(job->jobs->agent->link, job->id, number, scope, on_signalled, call_ref(call)) <
-        0) {
-        call_fail(call, STATUS_INTERNAL, ENOMEM, NULL, "no memory");
-        call_unref(call);
-    }
 }

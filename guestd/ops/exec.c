@@ -120,6 +120,8 @@ static int max_output(struct call *call, const struct exec_params *p, uint64_t *
                 (unsigned long long)fits);
         most = fits < most ? fits : most;
     }
+    if (most > call_agent(call)->limit[LIMIT_output_total])
+        most = call_agent(call)->limit[LIMIT_output_total];
     *ret = wanted < most ? wanted : most;
     return 0;
 }
