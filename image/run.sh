@@ -84,7 +84,7 @@ boot_machine() {
     wait_line "$work/boot" '^ready' 120 || { cat "$work/boot.err"; die 'it never became ready'; }
     address=$(sed -n 's/^ready //p' "$work/boot")
     note machine "QEMU $(sed -n 's/^accel //p' "$work/boot" | tr '[:lower:]' '[:upper:]'), q35, vhost-user-vsock, cloud kernel"
-    off=poweroff
+    off="poweroff"
 }
 
 # No QEMU: the same binary as PID 1 of fresh namespaces, on a Unix socket.
@@ -107,7 +107,7 @@ start_container() {
         sleep 0.05
     done
     note container 'namespaces by unshare, a Unix socket'
-    off=exit
+    off="exit"
 }
 
 # ── asking ──
@@ -128,7 +128,7 @@ ask() {
     done
     printf '%s\n' "$plain"
     begin=$(date +%s%N)
-    guestctl --connect "$address" "$@" <"${input:-/dev/null}" >"$work/answer" 2>"$work/answer.err"
+    guestctl --connect "$address" "$@" </dev/null >"$work/answer" 2>"$work/answer.err"
     got=$?
     took=$((($(date +%s%N) - begin) / 1000000))
     if [ -z "${quiet:-}" ]; then
@@ -179,11 +179,11 @@ drive() {
     title 'A file of 64 MiB'
     head -c 67108864 /dev/urandom >"$work/upload"
     ask 0 mkdir /app/data/deep
-    input=$work/upload ask 0 write /app/data/big
+    ask 0 write /app/data/big "$work/upload"
     note speed "$((64 * 1000 / (took + 1))) MiB/s"
     ask 0 exec -- sha256sum /app/data/big
     expect 'sha256 in the capsule is that of the host' answer_has "^$(sha256sum <"$work/upload" | cut -d' ' -f1) "
-    ask 0 ls -R /app
+    ask 0 ls -R -l /app
     expect 'everything is listed' test "$(grep -Ec 'data|deep|big' "$work/answer")" -ge 3
     ask 0 rm /app
     ask 1 exec -- test -e /app
@@ -191,7 +191,7 @@ drive() {
 
 power_off() {
     title 'The end'
-    ask 0 shutdown --mode "$off"
+    ask 0 shutdown "$off"
     tries=400
     while kill -0 "$capsule" 2>/dev/null; do
         tries=$((tries - 1))
