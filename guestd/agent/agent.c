@@ -36,6 +36,15 @@ void agent_touch(struct agent *agent) {
     agent->last_active_at = agent_now();
 }
 
+double agent_lag_ms(const struct agent *agent, double share) {
+    return (double)lag_quantile(agent->lag, share) / 1000;
+}
+
+int agent_power(struct agent *agent, enum link_power_mode mode, uint32_t grace_ms,
+                void (*done)(int err, void *arg), void *arg) {
+    return link_power(agent->link, mode, grace_ms, done, arg);
+}
+
 static void on_flush_later(uv_idle_t *idle) {
     uv_idle_stop(idle); /* conn_flush_again starts it again for those that still have more */
     conn_flush_again(idle->data);

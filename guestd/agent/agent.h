@@ -72,5 +72,13 @@ void agent_flush_later(struct agent *agent);
 /* Moves last_active_at to now. */
 void agent_touch(struct agent *agent);
 
+/* The bound in ms under which that share (0 … 1) of the loop's rounds stayed. */
+double agent_lag_ms(const struct agent *agent, double share);
+
+/* Asks the supervisor to end it all: `done` gets a positive errno, or 0 before anything stops.
+ * Returns 0 or -errno. */
+int agent_power(struct agent *agent, enum link_power_mode mode, uint32_t grace_ms,
+                void (*done)(int err, void *arg), void *arg);
+
 /* unix seconds, as `*_at` fields tell them */
 double agent_now(void);

@@ -3,7 +3,6 @@
 
 #include "agent/agent.h"
 #include "agent/call.h"
-#include "agent/lag.h"
 #include "capsule/identity.h"
 #include "capsule/metrics.h"
 #include "proto/message.h"
@@ -44,8 +43,8 @@ static void pack_metrics(msgpack_packer *pk, const struct agent *agent,
     msgpack_pack_map(pk, 10);
     pack_kv_uint(pk, "rss", readings->self.rss);
     pack_kv_uint(pk, "open_fds", readings->self.open_fds);
-    pack_kv_double(pk, "loop_lag_p50_ms", (double)lag_quantile(agent->lag, 0.50) / 1000);
-    pack_kv_double(pk, "loop_lag_p99_ms", (double)lag_quantile(agent->lag, 0.99) / 1000);
+    pack_kv_double(pk, "loop_lag_p50_ms", agent_lag_ms(agent, 0.50));
+    pack_kv_double(pk, "loop_lag_p99_ms", agent_lag_ms(agent, 0.99));
     pack_kv_uint(pk, "queued_bytes", agent->stats.queued_bytes);
     pack_kv_uint(pk, "frames_in", agent->stats.frames_in);
     pack_kv_uint(pk, "frames_out", agent->stats.frames_out);

@@ -4,7 +4,6 @@
 
 #include "agent/agent.h"
 #include "agent/call.h"
-#include "agent/link.h"
 
 struct shutdown_params {
     uint64_t present;
@@ -39,8 +38,8 @@ static void run(struct call *call, const void *params) {
     uint32_t grace_ms = p->grace > 3600 ? 3600 * 1000 : (uint32_t)(p->grace * 1000);
     int r;
 
-    r = link_power(call_agent(call)->link, (enum link_power_mode)p->mode, grace_ms, on_done,
-                   call_ref(call));
+    r = agent_power(call_agent(call), (enum link_power_mode)p->mode, grace_ms, on_done,
+                    call_ref(call));
     if (r < 0)
         on_done(-r, call);
 }
