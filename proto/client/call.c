@@ -8,6 +8,8 @@
 #include "proto/limits.h"
 
 #define NESTING_MAX 16
+/* Credit goes back in pieces of so much of the window: often enough that the guest never waits. */
+#define CREDIT_PIECES 4
 
 static int no_memory(struct request *request) {
     return error_fatal(request->client, ENOMEM, "no memory");
@@ -38,10 +40,12 @@ static int on_frame(struct request *request, struct slice body) {
     if (message.kind == MESSAGE_NOTIFICATION) {
         r = request_notified(request, &message);
     } else if (message.msgid == request->id) {
-        /* Answers to earlier requests, given up since, go by unheard. */
         request->answer = kept_new(body);
         if (!request->answer)
             r = no_memory(request);
+    } else {
+        /* Every call waits for its answer, so there is no other that this could belong to. */
+        r = error_fatal(client, EPROTO, "the guest answered what was not asked");
     }
     message_deinit(&message);
     return r;
@@ -58,7 +62,7 @@ static int take_frames(struct request *request) {
         if (r == 0)
             return 0;
         if (r < 0)
-            return error_fatal(client, -r, "the guest sent a frame over %zu bytes",
+            return error_fatal(client, EPROTO, "the guest sent a frame over %zu bytes",
                                client->wire.max_body);
         r = on_frame(request, body);
         if (r != 0)
@@ -87,7 +91,7 @@ static int queue_frames(struct request *request) {
             return no_memory(request);
     }
     if (buffer_len(&client->wire.out) == 0 && request->consumed > 0 &&
-        request->consumed >= request->window / 2) {
+        request->consumed >= request->window / CREDIT_PIECES) {
         if (!send_credit(request, request->consumed))
             return no_memory(request);
         request->allowed += request->consumed;

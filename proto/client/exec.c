@@ -20,8 +20,21 @@ static bool channel_from_name(const char *name, enum guestproto_channel *ret) {
     return false;
 }
 
+struct run {
+    const struct guestproto_exec *exec;
+    bool begun[GUESTPROTO_PTY + 1];
+};
+
+/* A new program's channels begin at 0. The library holds what follows to what came before. */
+static int begin(struct run *run, enum guestproto_channel channel, uint64_t off) {
+    bool first = !run->begun[channel];
+
+    run->begun[channel] = true;
+    return first && off != 0 ? -EPROTO : 0;
+}
+
 static int on_event(void *context, const char *event, const msgpack_object *params) {
-    const struct guestproto_exec *exec = context;
+    const struct guestproto_exec *exec = ((struct run *)context)->exec;
     struct guestproto_bytes text = {"", 0};
     char tag[129] = "";
     int64_t pid = 0;
@@ -37,36 +50,49 @@ static int on_event(void *context, const char *event, const msgpack_object *para
 }
 
 static int on_data(void *context, const char *name, uint64_t off, const void *data, size_t len) {
-    const struct guestproto_exec *exec = context;
+    const struct guestproto_exec *exec = ((struct run *)context)->exec;
     enum guestproto_channel channel;
 
-    if (!exec->output || !channel_from_name(name, &channel))
+    if (!channel_from_name(name, &channel))
+        return 0;
+    if (begin(context, channel, off) < 0)
+        return -EPROTO;
+    if (!exec->output)
         return 0;
     return exec->output(exec->context, channel, off, data, len);
 }
 
 static int on_gap(void *context, const char *name, uint64_t from, uint64_t to) {
-    const struct guestproto_exec *exec = context;
+    const struct guestproto_exec *exec = ((struct run *)context)->exec;
     enum guestproto_channel channel;
 
-    if (!exec->gap || !channel_from_name(name, &channel))
+    if (!channel_from_name(name, &channel))
+        return 0;
+    if (begin(context, channel, from) < 0)
+        return -EPROTO;
+    if (!exec->gap)
         return 0;
     return exec->gap(exec->context, channel, from, to);
 }
 
 static int on_end(void *context, const char *name, uint64_t off) {
-    const struct guestproto_exec *exec = context;
+    const struct guestproto_exec *exec = ((struct run *)context)->exec;
     enum guestproto_channel channel;
 
-    if (!exec->end || !channel_from_name(name, &channel))
+    if (!channel_from_name(name, &channel))
+        return 0;
+    if (begin(context, channel, off) < 0)
+        return -EPROTO;
+    if (!exec->end)
         return 0;
     return exec->end(exec->context, channel, off);
 }
 
 int guestproto_exec(struct guestproto *client, struct guestproto_params *params,
                     const struct guestproto_exec *exec, struct guestproto_reply *ret_reply) {
+    struct run run = {.exec = exec};
     struct guestproto_stream stream = {
-        .context = (void *)exec,
+        .context = &run,
         .window = exec->window,
         .event = on_event,
         .data = on_data,

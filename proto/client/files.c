@@ -1,9 +1,10 @@
 /* Files up, files down, listings: the streams that every program would otherwise write again. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/client/client.h"
+#include "proto/client/fd.h"
 #include "proto/client/params.h"
 
 struct transfer {
@@ -41,25 +42,11 @@ int guestproto_upload_fd(struct guestproto *client, struct guestproto_params *pa
         .sent = on_sent,
     };
 
+    /* poll(2) passes over a negative fd for ever. */
+    if (fd < 0)
+        return error_set(client, EBADF, "%s", strerror(EBADF));
     params_put_stream(params);
     return guestproto_call_stream(client, "file.write", params, &stream, ret_reply);
-}
-
-/* All of it: to a pipe whose reader is slow, and to a non-blocking one, too. */
-static int write_all(int fd, const char *data, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n >= 0) {
-            data += n;
-            len -= (size_t)n;
-        } else if (errno == EAGAIN) {
-            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
-        } else if (errno != EINTR) {
-            return -errno;
-        }
-    }
-    return 0;
 }
 
 static int on_file_data(void *context, const char *channel, uint64_t off, const void *data,
@@ -69,7 +56,7 @@ static int on_file_data(void *context, const char *channel, uint64_t off, const 
 
     if (strcmp(channel, "file") != 0)
         return 0;
-    r = write_all(transfer->fd, data, len);
+    r = fd_write_all(transfer->fd, data, len);
     if (r < 0)
         return r;
     transfer->bytes += len;

@@ -71,13 +71,12 @@ enum guestproto_code {
 GUESTPROTO_API const char *guestproto_code_name(int code);
 
 struct guestproto_error {
-    int code;          /* enum guestproto_code; 0: not the guest's answer, `err` tells */
-    int err;           /* errno, positive; 0: none. A guest's errno is Linux's number of it */
-    char field[128];   /* the param that was wrong, dotted ("limits.nofile"); "": none */
-    char message[512]; /* for people, UTF-8; a guest's may hold anything, control characters
-                          included */
-    msgpack_object
-        data; /* what the guest added, nil if nothing; borrowed until the next call on the client */
+    int code;            /* enum guestproto_code; 0: not the guest's answer, `err` tells */
+    int err;             /* errno, positive; 0: none. A guest's errno is Linux's number of it */
+    char field[128];     /* the param that was wrong, dotted ("limits.nofile"); "": none */
+    char message[512];   /* for people, UTF-8; a guest's may hold anything, control characters
+                            included */
+    msgpack_object data; /* what the guest added, nil: nothing. Borrowed until the next call */
 };
 
 /* ---- the connection ---- */
@@ -203,9 +202,9 @@ struct guestproto_stream {
     uint64_t window;
 
     int (*event)(void *context, const char *event, const msgpack_object *params);
-    /* off: absolute, in bytes; it never falls on one channel. */
+    /* off: absolute, in bytes: where the channel's last data or gap ended. */
     int (*data)(void *context, const char *channel, uint64_t off, const void *data, size_t len);
-    /* The bytes from … to-1 are gone. Also told for a hole that the guest left without a word. */
+    /* The bytes from … to-1 are gone. */
     int (*gap)(void *context, const char *channel, uint64_t from, uint64_t to);
     int (*end)(void *context, const char *channel, uint64_t off);
 

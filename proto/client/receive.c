@@ -1,7 +1,7 @@
 /*
  * What a guest says about a request while it runs. Notifications of other streams, unknown methods,
- * events and channels are ignored, as PROTOCOL.md asks; offsets that fall and data beyond the
- * window are breaches.
+ * events and channels are ignored, as PROTOCOL.md asks; data beyond the window, and an offset that
+ * is not where the last data or gap ended, are breaches.
  */
 #include <errno.h>
 #include <string.h>
@@ -45,14 +45,6 @@ static struct channel *channel_of(struct request *request, const msgpack_object 
     return channel;
 }
 
-static void tell_gap(struct request *request, struct channel *channel, uint64_t to) {
-    const struct guestproto_stream *stream = request->stream;
-
-    if (stream->gap && request->failed == 0)
-        heard(request, stream->gap(stream->context, channel->name, channel->off, to));
-    channel->off = to;
-}
-
 static int on_data(struct request *request, const msgpack_object *params) {
     const struct guestproto_stream *stream = request->stream;
     struct guestproto_bytes data;
@@ -71,10 +63,8 @@ static int on_data(struct request *request, const msgpack_object *params) {
         return 0;
     if (new)
         channel->off = off;
-    if (off < channel->off || off > UINT64_MAX - data.len)
-        return breach(request, "an offset that falls");
-    if (off > channel->off)
-        tell_gap(request, channel, off);
+    if (off != channel->off || off > UINT64_MAX - data.len)
+        return breach(request, "an offset that does not follow");
     channel->off = off + data.len;
     if (stream->data && request->failed == 0)
         heard(request, stream->data(stream->context, channel->name, off, data.data, data.len));
@@ -82,6 +72,7 @@ static int on_data(struct request *request, const msgpack_object *params) {
 }
 
 static int on_gap(struct request *request, const msgpack_object *params) {
+    const struct guestproto_stream *stream = request->stream;
     struct channel *channel;
     uint64_t from, to;
     bool new;
@@ -94,9 +85,11 @@ static int on_gap(struct request *request, const msgpack_object *params) {
         return 0;
     if (new)
         channel->off = from;
-    if (from < channel->off)
-        return breach(request, "a gap over bytes that came");
-    tell_gap(request, channel, to);
+    if (from != channel->off)
+        return breach(request, "a gap that does not follow");
+    channel->off = to;
+    if (stream->gap && request->failed == 0)
+        heard(request, stream->gap(stream->context, channel->name, from, to));
     return 0;
 }
 
@@ -113,10 +106,8 @@ static int on_end(struct request *request, const msgpack_object *params) {
         return 0;
     if (new)
         channel->off = off;
-    if (off < channel->off)
-        return breach(request, "an end before bytes that came");
-    if (off > channel->off)
-        tell_gap(request, channel, off);
+    if (off != channel->off)
+        return breach(request, "an end that does not follow");
     if (stream->end && request->failed == 0)
         heard(request, stream->end(stream->context, channel->name, off));
     return 0;
