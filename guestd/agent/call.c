@@ -54,8 +54,7 @@ static void later_drop(struct call *call) {
     later_unlink(call);
     if (call->later.drop)
         call->later.drop(call, call->later.arg);
-    call->refs--; /* never the last: whoever ends the call holds one */
-    assert(call->refs > 0);
+    call_unref(call);
 }
 
 /* From here on the client may use the msgid again, and what it still sends for it is dropped. */
@@ -72,7 +71,7 @@ static void leave(struct call *call) {
     conn->n_calls--;
     later_drop(call);
     call_sender_stop(call);
-    call->receiver = NULL;
+    call_receiver_stop(call);
 }
 
 struct call *call_ref(struct call *call) {
@@ -168,13 +167,13 @@ static void send_answer(struct call *call) {
         return;
     }
     call->answered = true;
-    if (!out) { /* not even an error fits into memory */
-        leave(call);
-        conn_fail(call->conn, STATUS_INTERNAL, "no memory for an answer");
-        return;
-    }
+    call_ref(call);
     leave(call);
-    conn_send(call->conn, call->streamed ? CONN_ORDERED : CONN_URGENT, out);
+    if (out)
+        conn_send(call->conn, call->streamed ? CONN_ORDERED : CONN_URGENT, out);
+    else /* not even an error fits into memory */
+        conn_fail(call->conn, STATUS_INTERNAL, "no memory for an answer");
+    call_unref(call);
 }
 
 msgpack_packer *call_reply_begin(struct call *call, uint32_t pairs) {

@@ -54,6 +54,7 @@ bool call_take_credit(struct call *call, uint64_t bytes);
 /* stream.data came: false when it is more than was granted. */
 bool call_take_data(struct call *call, struct slice data, struct buffer *owner);
 void call_take_end(struct call *call);
+void call_receiver_stop(struct call *call);
 
 /* work.c */
 void work_cancel_all(struct call *call);

@@ -26,6 +26,7 @@ void call_sender_start(struct call *call, struct sender *sender, bool (*pump)(st
     if (call_answered(call)) /* nobody listens any more: never pumped */
         return;
     call->sender = sender;
+    call_ref(call); /* an open stream holds its call, until the answer */
     call->credit = window;
     if (conn->senders) {
         sender->next = conn->senders;
@@ -56,6 +57,7 @@ void call_sender_stop(struct call *call) {
     }
     sender->prev = sender->next = NULL;
     conn->n_senders--;
+    call_unref(call);
 }
 
 struct sender *call_sender(struct call *call) {
@@ -152,7 +154,15 @@ void call_receiver_start(struct call *call, struct receiver *receiver) {
     if (call_answered(call))
         return;
     call->receiver = receiver;
+    call_ref(call);
     call->granted = call->conn->agent->limit[LIMIT_stream_credit];
+}
+
+void call_receiver_stop(struct call *call) {
+    if (!call->receiver)
+        return;
+    call->receiver = NULL;
+    call_unref(call);
 }
 
 void call_credit(struct call *call, uint64_t bytes) {
