@@ -7,7 +7,7 @@ static uint64_t key_at(const char *name, size_t at) {
     for (unsigned i = 0; i < 8; i++) {
         uint8_t byte = (uint8_t)name[at + i];
         if (!byte)
-            return key << 8 * (8 - i);
+            return i ? key << 8 * (8 - i) : 0;
         key = key << 8 | byte;
     }
     return key;

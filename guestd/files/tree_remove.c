@@ -44,6 +44,12 @@ static int reason_of(int err) {
     return err == EBUSY ? FILES_MOUNT_POINT : -err;
 }
 
+/* Nobody may be allowed to remove the directory and still what is in it: the kernel looks at that
+ * first. */
+static bool may_be_full(int r) {
+    return r == -ENOTEMPTY || r == -EEXIST || r == -EACCES || r == -EPERM;
+}
+
 static int go_down(struct remover *remover, const char *name) {
     if (remover->way.n == remover->about_cap) {
         size_t cap = remover->about_cap * 2;
@@ -73,7 +79,7 @@ static void remove_name(struct remover *remover, const char *name, bool director
         r = reason_of(errno);
         if (r == -ENOENT)
             return;
-        if (directory && (r == -ENOTEMPTY || r == -EEXIST)) {
+        if (directory && may_be_full(r)) {
             r = go_down(remover, name);
             if (r == 0 || r == -ENOENT)
                 return;
