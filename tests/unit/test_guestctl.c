@@ -1,4 +1,5 @@
 /* What guestctl prints with: JSON, harmless text, sizes, times, tables. */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -6,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 
 #include "proto/client/human.h"
 #include "proto/client/json.h"
+#include "proto/client/progress.h"
 
 static msgpack_object str(const char *text, size_t len) {
     return (msgpack_object){.type = MSGPACK_OBJECT_STR, .via.str = {(uint32_t)len, text}};
@@ -149,6 +152,79 @@ static void test_columns_stand_under_one_another(void **state) {
     assert_string_equal(text, "   7  caf\xc3\xa9  x\n1234  a     long last\n   8  b     \n");
 }
 
+/* What stderr's terminal shows of `draw`. */
+static char *on_terminal(void (*draw)(void), char *shown, size_t size) {
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), saved = dup(STDERR_FILENO), theirs;
+    struct winsize wide = {.ws_col = 120, .ws_row = 24};
+    ssize_t n;
+
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    theirs = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(theirs >= 0 && ioctl(theirs, TIOCSWINSZ, &wide) == 0);
+    dup2(theirs, STDERR_FILENO);
+    draw();
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    fcntl(terminal, F_SETFL, O_NONBLOCK);
+    n = read(terminal, shown, size - 1);
+    shown[n > 0 ? n : 0] = '\0';
+    close(theirs);
+    close(terminal);
+    return shown;
+}
+
+static void draw_half(void) {
+    struct progress progress;
+
+    progress_begin(&progress, "/some/where/data.bin", 1000 << 20);
+    progress_update(&progress, 1 << 20);
+    /* As if 100 seconds had passed: what the test itself takes is lost in the rounding. */
+    progress.start_ms -= 100000;
+    progress.shown_ms -= 100000;
+    progress_update(&progress, 500 << 20);
+    progress_end(&progress, 1000 << 20, true);
+}
+
+static void draw_broken(void) {
+    struct progress progress;
+
+    progress_begin(&progress, "data.bin", 0);
+    progress.start_ms -= 100000;
+    progress.shown_ms -= 100000;
+    progress_update(&progress, 500 << 20);
+    progress_end(&progress, 0, false);
+}
+
+static void draw_quick(void) {
+    struct progress progress;
+
+    progress_begin(&progress, "data.bin", 10);
+    progress_update(&progress, 10);
+    progress_end(&progress, 10, true);
+}
+
+static void test_progress_is_a_line_with_a_bar(void **state) {
+    char shown[1024];
+
+    on_terminal(draw_half, shown, sizeof(shown));
+    assert_non_null(strstr(shown, "\rdata.bin [####################--------------------]  50%  "
+                                  "500M of 1.0G  5.0M/s  ETA 1 m 40 s"));
+    assert_non_null(strstr(shown, "\rdata.bin [########################################] 100%  "
+                                  "1.0G of 1.0G  10M/s  in 1 m 40 s"));
+    assert_string_equal(shown + strlen(shown) - 2, "\r\n");
+    assert_null(strstr(shown, "  1%"));
+}
+
+static void test_progress_leaves_no_trace_of_what_failed(void **state) {
+    char shown[1024];
+
+    on_terminal(draw_broken, shown, sizeof(shown));
+    assert_string_equal(shown + strlen(shown) - 4, "\r\x1b[K");
+    assert_non_null(strstr(shown, "data.bin  500M  5.0M/s"));
+    assert_null(strchr(shown, '#'));
+    assert_string_equal(on_terminal(draw_quick, shown, sizeof(shown)), "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_escapes_text),
@@ -158,6 +234,8 @@ int main(void) {
         cmocka_unit_test(test_a_guests_text_cant_drive_the_terminal),
         cmocka_unit_test(test_sizes_and_durations),
         cmocka_unit_test(test_times_are_local_and_never_overflow),
+        cmocka_unit_test(test_progress_is_a_line_with_a_bar),
+        cmocka_unit_test(test_progress_leaves_no_trace_of_what_failed),
         cmocka_unit_test(test_columns_stand_under_one_another),
     };
 
