@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "ops_table.h"
+#include "ops/ops_table.h"
 #include "proto/message.h"
 
 enum { N_OPS = sizeof ops_table / sizeof *ops_table };
