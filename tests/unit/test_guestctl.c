@@ -156,6 +156,7 @@ static void test_columns_stand_under_one_another(void **state) {
 static char *on_terminal(void (*draw)(void), char *shown, size_t size) {
     int terminal = posix_openpt(O_RDWR | O_NOCTTY), saved = dup(STDERR_FILENO), theirs;
     struct winsize wide = {.ws_col = 120, .ws_row = 24};
+    size_t len = 0;
     ssize_t n;
 
     assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
@@ -165,10 +166,12 @@ static char *on_terminal(void (*draw)(void), char *shown, size_t size) {
     draw();
     dup2(saved, STDERR_FILENO);
     close(saved);
-    fcntl(terminal, F_SETFL, O_NONBLOCK);
-    n = read(terminal, shown, size - 1);
-    shown[n > 0 ? n : 0] = '\0';
     close(theirs);
+    /* A terminal hands its bytes on in its own time; once its last writer has left, an error is the
+     * end. */
+    while ((n = read(terminal, shown + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    shown[len] = '\0';
     close(terminal);
     return shown;
 }
