@@ -16,7 +16,7 @@
 
 /* What a guest takes before hello has told better: the table's defaults are PROTOCOL.md's. */
 enum {
-#define X(name, value, help) default_##name = value,
+#define X(name, value, help) default_##name = (value),
     LIMITS(X)
 #undef X
 };

@@ -220,47 +220,57 @@ static int run_captured(struct ctl *ctl, struct guestproto_params *params, bool 
     return exit_code;
 }
 
-static int run(struct ctl *ctl) {
-    struct exec_options exec = {0};
-    struct guestproto_params *params = ctl_params();
+/* False: ctl->exit_code says how to end. */
+static bool parse(struct ctl *ctl, struct exec_options *exec, struct guestproto_params *params) {
     const char *argument;
-    int key, r;
+    int key;
 
-    exec.envs = calloc((size_t)ctl->argc, sizeof(*exec.envs));
-    r = exec.envs ? 0 : ctl_complain(ctl, "no memory");
-    while (r == 0 && (key = options_next(ctl, &argument)) != 0) {
+    while ((key = options_next(ctl, &argument)) != 0) {
         if (key < 0)
-            r = ctl->exit_code ? ctl->exit_code : -1;
-        else if (take_option(ctl, key, argument, &exec, params) < 0)
-            r = EXIT_OWN;
+            return false;
+        if (take_option(ctl, key, argument, exec, params) < 0) {
+            ctl->exit_code = EXIT_OWN;
+            return false;
+        }
     }
-    if (r == 0 && !options_operands(ctl, 1, -1))
-        r = EXIT_OWN;
-    if (r == 0)
-        r = ctl_connect(ctl);
-    if (r != 0)
-        goto out;
+    return options_operands(ctl, 1, -1);
+}
 
+static int start(struct ctl *ctl, const struct exec_options *exec,
+                 struct guestproto_params *params) {
+    int r = ctl_connect(ctl);
+
+    if (r != 0)
+        return r;
     guestproto_put_name(params, "cmd", ctl->argv[0]);
     if (ctl->argc > 1)
         guestproto_put_names(params, "args", ctl->argv + 1, (size_t)ctl->argc - 1);
-    if (exec.n_envs)
-        guestproto_put_envs(params, "envs", exec.envs, exec.n_envs);
-    if (exec.background)
+    if (exec->n_envs)
+        guestproto_put_envs(params, "envs", exec->envs, exec->n_envs);
+    if (exec->background)
         guestproto_put_bool(params, "background", true);
-    if (exec.background || exec.capture || ctl->json) {
-        guestproto_put_text(params, "encoding",
-                            ctl->json         ? exec.encoding
-                            : exec.background ? NULL
-                                              : "raw");
-        r = run_captured(ctl, params, exec.background);
-    } else {
-        r = run_live(ctl, params, exec.window);
-    }
-out:
+    if (!exec->background && !exec->capture && !ctl->json)
+        return run_live(ctl, params, exec->window);
+    /* What is kept for a later `wait --output` has its encoding chosen there. */
+    if (ctl->json)
+        guestproto_put_text(params, "encoding", exec->encoding);
+    else if (!exec->background)
+        guestproto_put_text(params, "encoding", "raw");
+    return run_captured(ctl, params, exec->background);
+}
+
+static int run(struct ctl *ctl) {
+    struct exec_options exec = {.envs = calloc((size_t)ctl->argc, sizeof(*exec.envs))};
+    struct guestproto_params *params = ctl_params();
+    int exit_code;
+
+    if (!exec.envs)
+        exit_code = ctl_complain(ctl, "no memory");
+    else
+        exit_code = parse(ctl, &exec, params) ? start(ctl, &exec, params) : ctl->exit_code;
     guestproto_params_free(params);
     free(exec.envs);
-    return r < 0 ? EXIT_DONE : r;
+    return exit_code;
 }
 
 const struct command cmd_exec = {

@@ -150,9 +150,8 @@ static int run(struct ctl *ctl) {
             user = argument;
         else if (key == 'R')
             depth = INT32_MAX;
-        else if (key == KEY_DEPTH && !options_int(ctl, "--depth", argument, 0, INT32_MAX, &depth))
-            return EXIT_OWN;
-        else if (key == KEY_LIMIT && !options_int(ctl, "--limit", argument, 1, INT32_MAX, &limit))
+        else if (key == KEY_DEPTH ? !options_int(ctl, "--depth", argument, 0, INT32_MAX, &depth)
+                                  : !options_int(ctl, "--limit", argument, 1, INT32_MAX, &limit))
             return EXIT_OWN;
     }
     if (!options_operands(ctl, 1, 1))

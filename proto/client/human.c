@@ -57,10 +57,10 @@ const char *human_size(uint64_t bytes, char buf[8]) {
         snprintf(buf, 8, "%u", (unsigned)bytes);
         return buf;
     }
-    while (value >= 1000) {
+    do {
         value /= 1024;
         unit++;
-    }
+    } while (value >= 1000);
     snprintf(buf, 8, value < 9.95 ? "%.1f%c" : "%.0f%c", value, units[unit]);
     return buf;
 }
