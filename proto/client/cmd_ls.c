@@ -85,8 +85,8 @@ static int on_entry(void *context, const msgpack_object *object) {
 
     listing->n++;
     if (listing->ctl->json) {
-        if (listing->n > 1)
-            putchar(',');
+        /* Begun with the first entry: an error alone is no list. */
+        fputs(listing->n == 1 ? "{\"entries\":[" : ",", stdout);
         json_write(stdout, object);
         return 0;
     }
@@ -117,14 +117,14 @@ static int list(struct ctl *ctl, struct guestproto_params *params, struct listin
     bool truncated = false;
     int r;
 
-    if (ctl->json)
-        printf("{\"entries\":[");
     r = guestproto_list(ctl->client, params, on_entry, listing, &reply);
     if (!ctl->json)
         table_deinit(&listing->table);
     if (r == 0)
         guestproto_get_bool(&reply.result, "truncated", &truncated);
     guestproto_reply_free(&reply);
+    if (ctl->json && r == 0 && listing->n == 0)
+        printf("{\"entries\":[");
     if (ctl->json && (r == 0 || listing->n > 0))
         printf("],\"truncated\":%s}\n", truncated || r != 0 ? "true" : "false");
     if (r != 0)
