@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,14 +70,13 @@ static int make_folder(int base) {
     return fd;
 }
 
-int litter_start(const char *path) {
+static int start(const char *path) {
     const struct tree_mkdir request = {
         .path = path, .mode = 0700, .has_mode = true, .parents = true};
     const char *name;
     unsigned char type;
     struct dir dir;
     bool created;
-    int none = -1;
 
     int fd = tree_mkdir(&request, &created);
     if (fd < 0)
@@ -91,9 +92,21 @@ int litter_start(const char *path) {
     dir_deinit(&dir);
     if (fd < 0)
         return fd;
-    if (!atomic_compare_exchange_strong(&folder, &none, fd))
-        close(fd);
+    atomic_store(&folder, fd);
     return 0;
+}
+
+int litter_start(const char *path) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static bool started;
+    int r = 0;
+
+    pthread_mutex_lock(&lock);
+    if (!started)
+        r = start(path);
+    started = true;
+    pthread_mutex_unlock(&lock);
+    return r;
 }
 
 unsigned litter_note(int dir, const char *name) {

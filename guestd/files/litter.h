@@ -12,9 +12,11 @@
 #define LITTER_DIR "/run/guestd/uploads"
 #define LITTER_PREFIX ".guestd-"
 
-/* Once in a process, from any thread, as guestd itself: sweeps after dead agents, then makes this
- * one's folder. May wait for a disk. `dir` is made if it is missing. Returns 0 or -errno (then
- * notes are not taken). */
+/*
+ * From any thread, as guestd itself: sweeps after dead agents, then makes this one's folder; the
+ * second call and any later do nothing. May wait for a disk. `dir` is made if it is missing.
+ * Returns 0 or -errno (then no notes are taken).
+ */
 int litter_start(const char *dir);
 
 /* Notes dir/name. Returns a number for litter_forget, or 0 when it could not be noted. */

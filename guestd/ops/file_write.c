@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "files/files.h"
+#include "files/litter.h"
 #include "files/user.h"
 #include "ops/file_reply.h"
 #include "proto/message.h"
@@ -82,6 +83,7 @@ static enum upload_way way_of(const struct write_params *p) {
 int file_write_open(struct write_call *write) {
     const struct write_params *p = write->params;
 
+    litter_start(LITTER_DIR);
     int r = user_find(p->user, &write->identity);
     write->request = (struct upload_request){
         .path = p->path,

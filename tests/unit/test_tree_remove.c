@@ -184,6 +184,66 @@ static void many_names_take_many_reads(void **state) {
     assert_int_equal(removed(at("t")), 5001);
 }
 
+/* Large and wide enough that a second thread takes part. */
+static void make_wide(const char *closed_or_null) {
+    char name[64];
+
+    make_dir("t", 0777);
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof(name), "t/%d", i);
+        make_dir(name, 0777);
+        snprintf(name, sizeof(name), "t/%d/sub", i);
+        make_dir(name, 0777);
+        for (int j = 0; j < 40; j++) {
+            snprintf(name, sizeof(name), "t/%d/%s%d", i, j % 2 ? "sub/" : "", j);
+            make_file(name, "");
+        }
+        snprintf(name, sizeof(name), "t/%d/sub", i);
+        if (closed_or_null && i % 10 == 0)
+            assert_int_equal(chmod(name, 0755), 0);
+    }
+}
+
+static void two_threads_count_as_one(void **state) {
+    const unsigned before = count_fds();
+
+    for (int i = 0; i < 20; i++) {
+        make_wide(NULL);
+        assert_int_equal(removed(at("t")), 1 + 60 * 42);
+        assert_false(exists("t"));
+    }
+    assert_int_equal(count_fds(), before);
+}
+
+static int remove_wide_as_nobody(void) {
+    struct tree_removal removal;
+
+    if (identity_assume(nobody()) < 0)
+        return 1;
+    if (tree_remove(at("t"), &cancelled, &removal) != -EACCES)
+        return 2;
+    /* In six of the directories a folder is closed: its twenty files stay, it too, and what it is
+     * in. */
+    if (removal.failed != 6 * 20 || removal.removed != 60 * 42 - 6 * 22)
+        return 3;
+    if (!removal.path || !strstr(removal.path, "/sub/"))
+        return 4;
+    tree_removal_deinit(&removal);
+    return 0;
+}
+
+static void two_threads_have_one_identity_and_tell_all(void **state) {
+    need_root();
+    for (int i = 0; i < 10; i++) {
+        struct tree_removal removal;
+        make_wide("closed");
+        assert_int_equal(in_child(remove_wide_as_nobody), 0);
+        assert_int_equal(count_names("t"), 6);
+        drop(at("t"), &removal);
+        tree_removal_deinit(&removal);
+    }
+}
+
 static void a_flag_stops_it(void **state) {
     struct tree_removal removal;
 
@@ -276,6 +336,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(depth_costs_neither_fds_nor_stack, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(many_names_take_many_reads, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(two_threads_count_as_one, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(two_threads_have_one_identity_and_tell_all, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(a_flag_stops_it, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(a_swapped_directory_leads_nobody_out, scratch_setup,
