@@ -114,6 +114,7 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
                 log_error("the store of process %d can't be mapped: %s", (int)message->pid,
                           strerror(-r));
             r = r == -EBADMSG ? r : 0;
+            jobs->agent->stats.processes_started++;
             job_started(job, message->pid, message->started_at);
             tell_started(job, NULL);
         }

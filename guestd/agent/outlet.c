@@ -15,6 +15,20 @@ static struct outlet *outlet_of(struct sender *sender) {
     return (struct outlet *)((char *)sender - offsetof(struct outlet, sender));
 }
 
+/* Where a channel ends as far as is known, and whether that is final. */
+static uint64_t end_of(const struct outlet *outlet, unsigned c, bool *ret_final) {
+    const struct view *view = &outlet->job->view;
+
+    *ret_final = outlet->exited || view_eof(view, c); /* asked before the end is read */
+    return outlet->exited ? outlet->last[c] : view_end(view, c);
+}
+
+static bool complete(const struct outlet *outlet, unsigned c) {
+    bool final;
+
+    return outlet->sent[c] == end_of(outlet, c, &final) && final;
+}
+
 /* Acknowledges what was sent; `arm`: and asks for the doorbell. */
 static void look(struct outlet *outlet, bool arm) {
     struct job *job = outlet->job;
@@ -22,7 +36,7 @@ static void look(struct outlet *outlet, bool arm) {
 
     for (unsigned c = 0; c < 2; c++) {
         message.acked[c] = message.seen[c] = outlet->acked[c] = outlet->sent[c];
-        if (outlet->ended[c])
+        if (complete(outlet, c))
             message.flags |= c ? LINK_LOOK_EOF_SEEN_1 : LINK_LOOK_EOF_SEEN_0;
     }
     if (arm)
@@ -77,30 +91,32 @@ static void send_copied(struct outlet *outlet, unsigned c, uint64_t end, size_t 
 
 /* Sends something of one channel; false: there is nothing, or no credit for it. */
 static bool advance(struct outlet *outlet, unsigned c) {
-    const struct job *job = outlet->job;
-    bool eof = view_eof(&job->view, c); /* before the end is read: then that is the last one */
-    uint64_t end = outlet->exited ? outlet->last[c] : view_end(&job->view, c);
+    bool final;
+    uint64_t end = end_of(outlet, c, &final);
     size_t window;
 
-    if (outlet->ended[c])
+    if (outlet->sent[c] == end)
         return false;
-    if (outlet->sent[c] == end) {
-        if (!eof && !outlet->exited)
-            return false;
-        outlet->ended[c] = true;
-        call_send_end(outlet->sender.call, channel[c], end);
-        return true;
-    }
     window = call_window(outlet->sender.call);
     if (window == 0) {
-        if (!outlet->exited || !job->detached)
+        if (!outlet->exited || !outlet->job->detached)
             return false;
         send_gap(outlet, c, end);
-    } else if (outlet->opener && !job->detached) {
+    } else if (outlet->opener && !outlet->job->detached) {
         send_stable(outlet, c, end, window);
     } else {
         send_copied(outlet, c, end, window);
     }
+    return true;
+}
+
+/* The ends come after the data of both. */
+static bool send_ends(struct outlet *outlet) {
+    if (outlet->ended || !complete(outlet, 0) || !complete(outlet, 1))
+        return false;
+    outlet->ended = true;
+    for (unsigned c = 0; c < 2; c++)
+        call_send_end(outlet->sender.call, channel[c], outlet->sent[c]);
     return true;
 }
 
@@ -121,7 +137,9 @@ static bool pump(struct sender *sender) {
         if (advance(outlet, c))
             return true;
     }
-    if (outlet->exited && outlet->ended[0] && outlet->ended[1]) {
+    if (send_ends(outlet))
+        return true;
+    if (outlet->exited && outlet->ended) {
         /* Descendants that hold the pipes go on, with nobody to wait for. */
         if (!view_eof(&outlet->job->view, 0) || !view_eof(&outlet->job->view, 1))
             job_detach(outlet->job);

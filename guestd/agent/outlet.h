@@ -21,7 +21,7 @@ struct outlet {
     bool opener;       /* the job waits for this one */
     bool armed;        /* a doorbell is asked for and has not rung */
     bool exited;       /* then `last` says where each channel ends */
-    bool ended[2];     /* stream.end was sent */
+    bool ended;        /* both stream.end were sent */
     unsigned next;     /* the channel whose turn it is */
     uint64_t sent[2];  /* next offset to send */
     uint64_t acked[2]; /* what the supervisor was told */
