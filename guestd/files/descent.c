@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -99,6 +100,9 @@ int descent_down(struct descent *descent, const char *name, bool one_file_system
     struct step *top = descent_top(descent);
     uint64_t dev, ino;
 
+    /* FUSE may show longer ones. */
+    if (strlen(name) > NAME_MAX)
+        return -ENAMETOOLONG;
     int fd = openat(top->dir.fd, name, OPEN_BELOW);
     if (fd < 0)
         return -errno;

@@ -133,11 +133,11 @@ int place_find(const char *path, struct place *ret) {
         }
         r = find(path, exists ? &seen : NULL, ret);
     }
-    return r;
+    return r == -EAGAIN ? -EBUSY : r;
 }
 
 void place_deinit(struct place *place) {
-    if (place->dir > 0)
+    if (place->dir >= 0)
         close(place->dir);
     place->dir = -1;
 }

@@ -46,6 +46,9 @@ static ssize_t read_some(int fd, uint64_t off, void *out, size_t len) {
     do
         n = pread(fd, out, len, (off_t)off);
     while (n < 0 && errno == EINTR);
+    /* What would wait (the kernel's log, as a file of /proc) has nothing more for now. */
+    if (n < 0 && errno == EAGAIN)
+        return 0;
     return n < 0 ? -errno : n;
 }
 

@@ -124,7 +124,7 @@ bool helper_take(struct remover *remover, const char *name) {
     bool taken = false;
 
     /* What is removed itself has nobody above it who would wait. */
-    if (remover->way.n < 2)
+    if (remover->way.n < 2 || strlen(name) > NAME_MAX)
         return false;
     if (!remover->helper) {
         if (!worth_it(remover))

@@ -54,7 +54,8 @@ void file_failure(struct failure *ret, int result, const char *path) {
         return;
     }
     const int err = -result;
-    const enum status code = status_from_errno(err);
+    /* ESTALE: the tree was moved away under the walk. */
+    const enum status code = err == ESTALE ? STATUS_BUSY : status_from_errno(err);
     const bool about_path =
         code != STATUS_INTERNAL && code != STATUS_LIMIT_EXCEEDED && code != STATUS_CANCELLED;
     /* A message is text: a path that is none is left out of it. */
