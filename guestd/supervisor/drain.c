@@ -1,0 +1,111 @@
+#include "supervisor/drain.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "supervisor/ending.h"
+#include "supervisor/note.h"
+#include "supervisor/state.h"
+#include "supervisor/tell.h"
+
+#define TURN_BYTES (256u << 10)
+
+static void close_pipe(struct task_pipe *pipe) {
+    if (pipe->source.fd < 0)
+        return;
+    loop_remove(&pipe->task->supervisor->loop, &pipe->source);
+    close(pipe->source.fd);
+    pipe->source.fd = -1;
+    pipe->paused = false;
+}
+
+static void pause_pipe(struct task_pipe *pipe) {
+    /* Taken out whole: a hang-up would be reported whatever events are asked for. */
+    loop_remove(&pipe->task->supervisor->loop, &pipe->source);
+    pipe->paused = true;
+}
+
+static void turn(struct task_pipe *pipe, bool hung_up) {
+    struct task *task = pipe->task;
+    size_t budget = TURN_BYTES;
+    ssize_t got = 1;
+    while (budget > 0 && got > 0) {
+        got = store_fill(&task->store, pipe->channel, pipe->source.fd, budget, hung_up);
+        if (got > 0) {
+            budget -= (size_t)got < budget ? (size_t)got : budget;
+            pipe->must_read -= (uint64_t)got < pipe->must_read ? (uint64_t)got : pipe->must_read;
+        }
+    }
+    if (got == -ENOBUFS) {
+        pause_pipe(pipe);
+    } else if (got <= 0 && got != -EAGAIN) {
+        if (got < 0) {
+            note("job %llx: a pipe could not be read: %s", (unsigned long long)task->job,
+                 strerror((int)-got));
+            store_end(&task->store, pipe->channel);
+        }
+        close_pipe(pipe);
+    }
+    if (store_over(&task->store, pipe->channel))
+        ending_kill(task, LINK_REASON_OUTPUT_LIMIT);
+    drain_ring(task);
+}
+
+static void on_pipe(struct source *source, uint32_t events) {
+    struct task_pipe *pipe = container_of(source, struct task_pipe, source);
+    turn(pipe, (events & (EPOLLHUP | EPOLLERR)) != 0);
+    task_settle(pipe->task);
+}
+
+void drain_begin(struct task_pipe *pipe) {
+    pipe->source.ready = on_pipe;
+    pipe->paused = false;
+    if (pipe->source.fd < 0)
+        return;
+    int err = loop_add(&pipe->task->supervisor->loop, &pipe->source, EPOLLIN);
+    if (err < 0) {
+        note("job %llx: a pipe can't be polled: %s", (unsigned long long)pipe->task->job,
+             strerror(-err));
+        store_end(&pipe->task->store, pipe->channel);
+        close_pipe(pipe);
+    }
+}
+
+void drain_resume(struct task_pipe *pipe) {
+    if (pipe->paused && pipe->source.fd >= 0)
+        drain_begin(pipe);
+}
+
+void drain_last(struct task_pipe *pipe) {
+    if (pipe->source.fd < 0)
+        return;
+    int waiting = 0;
+    ioctl(pipe->source.fd, FIONREAD, &waiting);
+    pipe->must_read = waiting > 0 ? (uint64_t)waiting : 0;
+    turn(pipe, false);
+}
+
+bool drain_done(const struct task_pipe *pipe, bool waited_out) {
+    return pipe->source.fd < 0 || (pipe->must_read == 0 && waited_out);
+}
+
+void drain_stop(struct task_pipe *pipe) {
+    close_pipe(pipe);
+}
+
+void drain_ring(struct task *task) {
+    if (!task->armed)
+        return;
+    bool news = false;
+    for (unsigned c = 0; c < 2; c++) {
+        const struct store_channel *channel = &task->store.channel[c];
+        news |= channel->end > task->seen[c] || (channel->eof && !task->eof_seen[c]);
+    }
+    if (!news)
+        return;
+    task->armed = false;
+    task_owe(task, OWED_OUTPUT);
+    tell_owed(task->supervisor);
+}

@@ -1,0 +1,311 @@
+#include "supervisor/group.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "supervisor/group_mount.h"
+#include "supervisor/send.h"
+
+#define KEEP_FREE 64
+
+/* Reads a small file whole. Returns its length or -errno; the text is terminated. */
+static ssize_t read_text(int directory, const char *path, char *text, size_t size) {
+    int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t len = read(fd, text, size - 1);
+    int err = errno;
+    close(fd);
+    if (len < 0)
+        return -err;
+    text[len] = 0;
+    return len;
+}
+
+static int write_text(int directory, const char *path, const char *text) {
+    int fd = openat(directory, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t len = write(fd, text, strlen(text));
+    int err = len < 0 ? -errno : 0;
+    close(fd);
+    return err;
+}
+
+/* One controller after the other: one that can't be had must not cost the rest. Returns those that
+ * `below` got. */
+static uint32_t delegate(int from, int to) {
+    static const char *const names[] = {"memory", "pids", "cpu"};
+    uint32_t got = 0;
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        char order[16];
+        snprintf(order, sizeof order, "+%s", names[i]);
+        if (write_text(from, "cgroup.subtree_control", order) == 0 &&
+            write_text(to, "cgroup.subtree_control", order) == 0)
+            got |= 1u << i;
+    }
+    return got;
+}
+
+static int open_made(int directory, const char *name) {
+    if (mkdirat(directory, name, 0755) < 0 && errno != EEXIST)
+        return -errno;
+    int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int make(struct groups *groups, uint64_t nonce) {
+    snprintf(groups->name, sizeof groups->name, "guestd-%016llx", (unsigned long long)nonce);
+    groups->home = open_made(groups->above, groups->name);
+    if (groups->home < 0)
+        return groups->home;
+    groups->jobs = open_made(groups->home, "jobs");
+    if (groups->jobs < 0)
+        return groups->jobs;
+    int self = open_made(groups->home, "self");
+    if (self < 0)
+        return self;
+    int err = write_text(self, "cgroup.procs", "0");
+    if (err == 0) {
+        delegate(groups->above, groups->home);
+        groups->controllers = delegate(groups->home, groups->jobs);
+        write_text(self, "cpu.weight", "10000");
+        groups->has_kill = faccessat(groups->jobs, "cgroup.kill", W_OK, 0) == 0;
+    }
+    close(self);
+    return err;
+}
+
+int groups_init(struct groups *groups, int proc, uint64_t nonce) {
+    memset(groups, 0, sizeof *groups);
+    groups->home = groups->jobs = -1;
+    groups->above = group_mount_open(proc);
+    int err = groups->above < 0 ? groups->above : make(groups, nonce);
+    if (err < 0)
+        groups_deinit(groups);
+    return err;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void free_list(struct groups *groups, struct group *group) {
+    while (group != NULL) {
+        struct group *next = group->next;
+        unlinkat(groups->jobs, group->name, AT_REMOVEDIR);
+        free(group);
+        group = next;
+    }
+}
+
+void groups_deinit(struct groups *groups) {
+    free_list(groups, groups->free);
+    free_list(groups, groups->lingering);
+    groups->free = groups->lingering = NULL;
+    if (groups->home >= 0 && write_text(groups->above, "cgroup.procs", "0") == 0)
+        unlinkat(groups->home, "self", AT_REMOVEDIR);
+    if (groups->home >= 0) {
+        unlinkat(groups->home, "jobs", AT_REMOVEDIR);
+        unlinkat(groups->above, groups->name, AT_REMOVEDIR);
+    }
+    close_fd(&groups->jobs);
+    close_fd(&groups->home);
+    close_fd(&groups->above);
+}
+
+/* ── the pool
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
+
+/* Groups whose last daemon has gone meanwhile are good again; looks at a few. */
+static void gather(struct groups *groups) {
+    struct group **at = &groups->lingering;
+    for (int i = 0; i < 4 && *at != NULL; i++) {
+        struct group *group = *at;
+        if (group_populated(groups, group)) {
+            at = &group->next;
+            continue;
+        }
+        *at = group->next;
+        groups_give(groups, group, false);
+    }
+}
+
+struct group *groups_take(struct groups *groups) {
+    if (groups->jobs < 0)
+        return NULL;
+    if (groups->free == NULL)
+        gather(groups);
+    struct group *group = groups->free;
+    if (group != NULL) {
+        groups->free = group->next;
+        groups->n_free--;
+        return group;
+    }
+    group = calloc(1, sizeof *group);
+    if (group == NULL)
+        return NULL;
+    snprintf(group->name, sizeof group->name, "%u", ++groups->made);
+    group->is_new = true;
+    return group;
+}
+
+void groups_give(struct groups *groups, struct group *group, bool unusable) {
+    if (!unusable && group_populated(groups, group)) {
+        group->next = groups->lingering;
+        groups->lingering = group;
+        return;
+    }
+    if (unusable || groups->n_free >= KEEP_FREE) {
+        unlinkat(groups->jobs, group->name, AT_REMOVEDIR);
+        free(group);
+        return;
+    }
+    group->is_new = false;
+    int kills = group_oom_kills(groups, group);
+    group->oom_kills += kills > 0 ? (uint64_t)kills : 0;
+    group->next = groups->free;
+    groups->free = group;
+    groups->n_free++;
+}
+
+/* ── one group
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────
+ */
+
+static int in_group(char path[64], const struct group *group, const char *file) {
+    return snprintf(path, 64, "%s/%s", group->name, file);
+}
+
+static bool populated(int directory, const char *path) {
+    char text[128];
+    return read_text(directory, path, text, sizeof text) > 0 && strstr(text, "populated 1") != NULL;
+}
+
+bool group_populated(const struct groups *groups, const struct group *group) {
+    char path[64];
+    in_group(path, group, "cgroup.events");
+    return populated(groups->jobs, path);
+}
+
+int group_list(const struct groups *groups, const struct group *group, struct pids *ret) {
+    char path[64];
+    in_group(path, group, "cgroup.procs");
+    int fd = openat(groups->jobs, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    char text[4096];
+    ssize_t len;
+    pid_t pid = 0;
+    while ((len = read(fd, text, sizeof text)) > 0) {
+        for (ssize_t i = 0; i < len; i++) {
+            if (text[i] != '\n') {
+                pid = pid * 10 + (text[i] - '0');
+                continue;
+            }
+            if (pid > 0)
+                pids_add(ret, pid);
+            pid = 0;
+        }
+    }
+    close(fd);
+    return 0;
+}
+
+/* Before 5.14: stop them, so that nobody forks, kill each, and let them go to die. */
+static void kill_frozen(const struct groups *groups, const struct group *group) {
+    char path[64];
+    in_group(path, group, "cgroup.freeze");
+    write_text(groups->jobs, path, "1");
+    struct pids pids = {0};
+    group_list(groups, group, &pids);
+    for (unsigned i = 0; i < pids.count; i++)
+        kill(pids.pid[i], SIGKILL);
+    pids_deinit(&pids);
+    write_text(groups->jobs, path, "0");
+}
+
+void group_signal(const struct groups *groups, const struct group *group, int signal, pid_t except,
+                  struct pids *hit) {
+    struct pids pids = {0};
+    group_list(groups, group, &pids);
+    if (signal == SIGKILL) {
+        for (unsigned i = 0; i < pids.count; i++) {
+            if (pids.pid[i] != except)
+                pids_add(hit, pids.pid[i]);
+        }
+        char path[64];
+        in_group(path, group, "cgroup.kill");
+        if (!groups->has_kill || write_text(groups->jobs, path, "1") < 0)
+            kill_frozen(groups, group);
+        pids_deinit(&pids);
+        return;
+    }
+    for (unsigned i = 0; i < pids.count; i++) {
+        if (pids.pid[i] == except)
+            continue;
+        int pidfd = send_open(pids.pid[i]);
+        /* Still in the group, now that the pidfd holds it: so it wasn't another's pid. */
+        struct pids again = {0};
+        group_list(groups, group, &again);
+        if (pids_has(&again, pids.pid[i]) && send_signal(pidfd, pids.pid[i], signal) == 0)
+            pids_add(hit, pids.pid[i]);
+        pids_deinit(&again);
+        if (pidfd >= 0)
+            close(pidfd);
+    }
+    pids_deinit(&pids);
+}
+
+int group_oom_kills(const struct groups *groups, const struct group *group) {
+    if ((groups->controllers & 1) == 0)
+        return -1;
+    char path[64], text[512];
+    in_group(path, group, "memory.events");
+    if (read_text(groups->jobs, path, text, sizeof text) < 0)
+        return -1;
+    const char *row = strstr(text, "\noom_kill ");
+    uint64_t kills = row != NULL ? strtoull(row + strlen("\noom_kill "), NULL, 10) : 0;
+    return kills > group->oom_kills ? (int)(kills - group->oom_kills) : 0;
+}
+
+/* ── all of them
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────
+ */
+
+bool groups_empty(const struct groups *groups) {
+    return groups->jobs < 0 || !populated(groups->jobs, "cgroup.events");
+}
+
+void groups_signal_all(const struct groups *groups, int signal) {
+    if (groups->jobs < 0)
+        return;
+    if (signal == SIGKILL && groups->has_kill && write_text(groups->jobs, "cgroup.kill", "1") == 0)
+        return;
+    int fd = openat(groups->jobs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (directory == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        struct group group = {0};
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+            strlen(entry->d_name) >= sizeof group.name)
+            continue;
+        struct pids hit = {0};
+        memcpy(group.name, entry->d_name, strlen(entry->d_name));
+        group_signal(groups, &group, signal, 0, &hit);
+        pids_deinit(&hit);
+    }
+    closedir(directory);
+}

@@ -1,0 +1,58 @@
+/*
+ * Job groups: one cgroup (v2) a job, out of a pool of emptied and reused ones, since a fresh group
+ * costs a sixth of an exec. guestd itself moves to a leaf beside them first, because a group with
+ * controllers may hold no processes.
+ *
+ *   <guestd's own group>/guestd-<nonce>/self     supervisor and agent
+ *   <guestd's own group>/guestd-<nonce>/jobs/N   one job
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "supervisor/pids.h"
+
+struct group {
+    char name[24];
+    bool is_new;        /* the directory isn't made yet */
+    uint64_t oom_kills; /* of earlier jobs in this group */
+    struct group *next;
+};
+
+struct groups {
+    int above; /* guestd's own group at the start; -1 as are the others: no cgroup v2 to write to */
+    int home;  /* guestd-<nonce> */
+    int jobs;  /* guestd-<nonce>/jobs */
+    char name[32];
+    bool has_kill;        /* cgroup.kill, Linux 5.14 */
+    uint32_t controllers; /* as link_hello tells: 1 memory, 2 pids, 4 cpu */
+    uint32_t made;
+    unsigned n_free;
+    struct group *free,
+        *lingering; /* lingering: its job is answered, but a daemon lives on in it */
+};
+
+/* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller. 0 or -errno:
+ * there are none. */
+int groups_init(struct groups *groups, int proc, uint64_t nonce);
+/* Moves the caller back and removes what is empty. */
+void groups_deinit(struct groups *groups);
+
+/* A group for a job; NULL: none, or no memory. */
+struct group *groups_take(struct groups *groups);
+/* Gives it back, whoever may still live in it. `unusable`: never again. */
+void groups_give(struct groups *groups, struct group *group, bool unusable);
+
+/* Pids of the group are added to `ret`. 0 or -errno. */
+int group_list(const struct groups *groups, const struct group *group, struct pids *ret);
+bool group_populated(const struct groups *groups, const struct group *group);
+/* A signal to each process but `except` (0: nobody is spared), whom it hit is added to `hit`. By
+ * pidfd where there are any. SIGKILL takes the group as a whole where the kernel can. */
+void group_signal(const struct groups *groups, const struct group *group, int signal, pid_t except,
+                  struct pids *hit);
+/* OOM kills since the group's job began; -1: no memory controller. */
+int group_oom_kills(const struct groups *groups, const struct group *group);
+/* Everything in all groups, also what outlived its job. False: somebody is left. */
+bool groups_empty(const struct groups *groups);
+void groups_signal_all(const struct groups *groups, int signal);

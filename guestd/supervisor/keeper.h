@@ -1,0 +1,38 @@
+/* Keeps an agent running: starts it, hands it the listeners and the job table, pings it, and starts
+ * the next one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "supervisor/loop.h"
+
+struct supervisor;
+
+struct keeper {
+    pid_t pid;           /* 0: no agent at the moment */
+    struct source link;  /* our end; fd -1: none */
+    uint64_t generation; /* agents started; the present one is number `generation` */
+    bool greeted;        /* LINK_HELLO is out */
+    bool table_told;     /* LINK_JOBS_END is out */
+    unsigned table_left; /* tasks that owe a LINK_JOB */
+    bool served;         /* LINK_SERVING came */
+    bool stopping_owed;  /* LINK_STOPPING */
+    bool pong_owed;      /* by the agent */
+    bool blocked;        /* the link is full */
+    uint32_t connections;
+    int64_t backoff_ns;
+    struct waiter *done, **last_done; /* LINK_DONE messages to send, see tell.h */
+    struct deadline restart, ping, retry;
+};
+
+void keeper_init(struct supervisor *supervisor);
+/* Starts an agent now. */
+void keeper_start(struct supervisor *supervisor);
+/* Whether `pid` was the agent; then the next one is on its way (none, once guestd stops). */
+bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status);
+/* For an agent that breaks the rules of the link, or hangs. */
+void keeper_kill(struct supervisor *supervisor, const char *why);
+/* Connections or jobs came or went: should it be pinged? */
+void keeper_watch(struct supervisor *supervisor);

@@ -1,0 +1,73 @@
+#include "supervisor/loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+/* A deadline that fires this late did not come late by load: the machine stood still. */
+#define STOOD_STILL_NS (5 * SECOND_NS)
+/* While deadlines are armed the loop looks at the clock this often: it is how exactly a standstill
+ * is measured. */
+#define TICK_NS (2 * SECOND_NS)
+
+int loop_init(struct loop *loop) {
+    memset(loop, 0, sizeof *loop);
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return loop->epoll_fd < 0 ? -errno : 0;
+}
+
+int loop_add(struct loop *loop, struct source *source, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    int op = source->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(loop->epoll_fd, op, source->fd, &event) < 0)
+        return -errno;
+    source->polled = true;
+    return 0;
+}
+
+void loop_remove(struct loop *loop, struct source *source) {
+    if (!source->polled)
+        return;
+    source->polled = false;
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+    for (int i = loop->at; i < loop->batch; i++) {
+        if (loop->events[i].data.ptr == source)
+            loop->events[i].data.ptr = NULL;
+    }
+}
+
+static int wait_ms(struct loop *loop) {
+    int64_t next = deadlines_next(&loop->deadlines);
+    if (next == INT64_MAX) {
+        loop->expected_ns = INT64_MAX;
+        return -1;
+    }
+    int64_t now = clock_now();
+    if (next > now + TICK_NS)
+        next = now + TICK_NS;
+    loop->expected_ns = next > now ? next : now;
+    return next > now ? (int)((next - now + MS_NS - 1) / MS_NS) : 0;
+}
+
+static void fire_deadlines(struct loop *loop) {
+    if (loop->deadlines.root == NULL)
+        return;
+    int64_t now = clock_now();
+    if (loop->expected_ns != INT64_MAX && now - loop->expected_ns > STOOD_STILL_NS)
+        deadlines_shift(&loop->deadlines, now - loop->expected_ns);
+    deadlines_fire(&loop->deadlines, now);
+}
+
+void loop_run(struct loop *loop) {
+    while (!loop->stop) {
+        loop->batch = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH, wait_ms(loop));
+        fire_deadlines(loop);
+        for (loop->at = 0; loop->at < loop->batch;) {
+            struct epoll_event *event = &loop->events[loop->at++];
+            struct source *source = event->data.ptr;
+            if (source != NULL)
+                source->ready(source, event->events);
+        }
+        loop->batch = 0;
+    }
+}

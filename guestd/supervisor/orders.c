@@ -1,0 +1,249 @@
+#include "supervisor/orders.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "supervisor/drain.h"
+#include "supervisor/ending.h"
+#include "supervisor/send.h"
+#include "supervisor/spawn.h"
+#include "supervisor/state.h"
+#include "supervisor/tell.h"
+#include "supervisor/tree.h"
+
+#define MESSAGES_A_TURN 32
+#define FDS_MAX 2
+#define GRACE_MAX_MS (3600u * 1000)
+
+union order {
+    struct link_header h;
+    struct link_serving serving;
+    struct link_spawn spawn;
+    struct link_look look;
+    struct link_job_ref ref;
+    struct link_signal signal;
+    struct link_power power;
+};
+
+static size_t size_of(uint32_t type) {
+    switch (type) {
+    case LINK_SERVING:
+        return sizeof(struct link_serving);
+    case LINK_PONG:
+        return sizeof(struct link_header);
+    case LINK_SPAWN:
+        return sizeof(struct link_spawn);
+    case LINK_LOOK:
+        return sizeof(struct link_look);
+    case LINK_DETACH:
+    case LINK_CANCEL:
+    case LINK_FORGET:
+        return sizeof(struct link_job_ref);
+    case LINK_SIGNAL:
+        return sizeof(struct link_signal);
+    case LINK_POWER:
+        return sizeof(struct link_power);
+    default:
+        return 0;
+    }
+}
+
+static void take_serving(struct supervisor *supervisor, const struct link_serving *order) {
+    supervisor->keeper.served = true;
+    supervisor->keeper.connections = order->connections;
+    supervisor->last_active_at = order->last_active_at;
+    keeper_watch(supervisor);
+}
+
+static void take_look(struct supervisor *supervisor, const struct link_look *order) {
+    struct task *task = task_find(&supervisor->tasks, order->job);
+    if (task == NULL || task->store.head == NULL)
+        return;
+    for (unsigned c = 0; c < 2; c++) {
+        if (store_ack(&task->store, c, order->acked[c]))
+            drain_resume(&task->pipe[c]);
+        task->seen[c] = order->seen[c];
+    }
+    task->eof_seen[0] = (order->flags & LINK_LOOK_EOF_SEEN_0) != 0;
+    task->eof_seen[1] = (order->flags & LINK_LOOK_EOF_SEEN_1) != 0;
+    task->armed = (order->flags & LINK_LOOK_ARM) != 0;
+    drain_ring(task);
+}
+
+static void take_detach(struct supervisor *supervisor, uint64_t job) {
+    struct task *task = task_find(&supervisor->tasks, job);
+    for (unsigned c = 0; task != NULL && c < 2; c++) {
+        if (store_let_go(&task->store, c))
+            drain_resume(&task->pipe[c]);
+    }
+}
+
+static void take_forget(struct supervisor *supervisor, uint64_t job) {
+    struct task *task = task_find(&supervisor->tasks, job);
+    if (task != NULL && task->state == TASK_ANSWERED)
+        task_free(task);
+}
+
+static int send_to(struct task *task, int signal, uint32_t scope) {
+    if (signal != 0)
+        task->signals |= UINT64_C(1) << (signal - 1);
+    switch (scope) {
+    case LINK_SCOPE_LEADER:
+        return send_signal(task->pidfd, task->pid, signal);
+    case LINK_SCOPE_GROUP:
+        /* The leader isn't reaped, so the group's number is still its own. */
+        return kill(-task->pid, signal) < 0 ? -errno : 0;
+    case LINK_SCOPE_TREE:
+        if (signal == SIGKILL)
+            ending_kill(task, LINK_REASON_KILLED);
+        else if (signal != 0)
+            tree_signal(task, signal);
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static void take_signal(struct supervisor *supervisor, const struct link_signal *order) {
+    struct task *task = task_find(&supervisor->tasks, order->job);
+    if (order->signal < 0 || order->signal > 64) {
+        tell_done(supervisor, order->request, EINVAL);
+        return;
+    }
+    if (task == NULL || task->state != TASK_RUNNING) {
+        tell_done(supervisor, order->request, ESRCH);
+        return;
+    }
+    /* Before the signal: it may end the task at once. */
+    struct waiter *waiter = order->signal == SIGKILL ? malloc(sizeof *waiter) : NULL;
+    int err = send_to(task, order->signal, order->scope);
+    if (waiter == NULL || err < 0) {
+        free(waiter);
+        tell_done(supervisor, order->request, -err);
+        return;
+    }
+    *waiter = (struct waiter){.request = order->request, .next = task->waiters};
+    task->waiters = waiter;
+}
+
+static void take_power(struct supervisor *supervisor, const struct link_power *order) {
+    if (order->mode > LINK_POWER_EXIT || (order->mode != LINK_POWER_EXIT && !supervisor->is_init)) {
+        tell_done(supervisor, order->request, order->mode > LINK_POWER_EXIT ? EINVAL : EPERM);
+        return;
+    }
+    tell_done(supervisor, order->request, 0);
+    power_begin(supervisor, order->mode,
+                order->grace_ms < GRACE_MAX_MS ? order->grace_ms : GRACE_MAX_MS);
+}
+
+/* Returns NULL or what is wrong with it. Takes over the fds only of a LINK_SPAWN, and sets *n_fds
+ * to 0 then. */
+static const char *obey(struct supervisor *supervisor, const union order *order, ssize_t len,
+                        const int *fds, unsigned *n_fds) {
+    if (len < (ssize_t)sizeof order->h || order->h.size != (size_t)len ||
+        size_of(order->h.type) != (size_t)len)
+        return "a message of no known shape";
+    if (order->h.type == LINK_SPAWN) {
+        unsigned wanted = (order->spawn.flags & LINK_SPAWN_STDIN) != 0 ? 2 : 1;
+        if (*n_fds != wanted || (order->spawn.flags & LINK_SPAWN_MAIN) != 0)
+            return "a start without its spec";
+        *n_fds = 0;
+        return spawn_take(supervisor, &order->spawn, fds[0], wanted == 2 ? fds[1] : -1);
+    }
+    if (*n_fds != 0)
+        return "files nobody asked for";
+    switch (order->h.type) {
+    case LINK_SERVING:
+        take_serving(supervisor, &order->serving);
+        break;
+    case LINK_PONG:
+        supervisor->keeper.pong_owed = false;
+        break;
+    case LINK_LOOK:
+        take_look(supervisor, &order->look);
+        break;
+    case LINK_DETACH:
+        take_detach(supervisor, order->ref.job);
+        break;
+    case LINK_SIGNAL:
+        take_signal(supervisor, &order->signal);
+        break;
+    case LINK_CANCEL:
+        ending_cancel(supervisor, order->ref.job);
+        break;
+    case LINK_FORGET:
+        take_forget(supervisor, order->ref.job);
+        break;
+    case LINK_POWER:
+        take_power(supervisor, &order->power);
+        break;
+    }
+    return NULL;
+}
+
+static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
+    unsigned count = 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
+         part = CMSG_NXTHDR(header, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + at, sizeof fd);
+            if (count < FDS_MAX)
+                fds[count++] = fd;
+            else
+                close(fd);
+        }
+    }
+    return count;
+}
+
+/* False: nothing more to take now. */
+static bool take_one(struct supervisor *supervisor) {
+    union order order;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = &order, .iov_len = sizeof order};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
+    ssize_t len = recvmsg(supervisor->keeper.link.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (len < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
+        return false;
+    if (len <= 0) {
+        keeper_kill(supervisor, "it closed the link");
+        return false;
+    }
+    int fds[FDS_MAX];
+    unsigned n_fds = take_fds(&header, fds);
+    const char *wrong = NULL;
+    if ((header.msg_flags & MSG_TRUNC) != 0)
+        wrong = "a message that is too long";
+    else if ((header.msg_flags & MSG_CTRUNC) != 0 && order.h.type == LINK_SPAWN &&
+             len == sizeof order.spawn)
+        tell_refused(supervisor, order.spawn.job, EMFILE,
+                     LINK_STAGE_NONE); /* we are out of fds: not its fault */
+    else
+        wrong = obey(supervisor, &order, len, fds, &n_fds);
+    for (unsigned i = 0; i < n_fds; i++)
+        close(fds[i]);
+    if (wrong != NULL)
+        keeper_kill(supervisor, wrong);
+    return wrong == NULL;
+}
+
+void orders_take(struct supervisor *supervisor) {
+    for (int i = 0; i < MESSAGES_A_TURN && supervisor->keeper.link.fd >= 0; i++) {
+        if (!take_one(supervisor))
+            break;
+    }
+}

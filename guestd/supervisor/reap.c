@@ -1,0 +1,32 @@
+#include "supervisor/reap.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "supervisor/state.h"
+
+/* A program can be over before the thread that started it has come back to tell. */
+static struct task *find_starting(struct supervisor *supervisor, pid_t pid) {
+    struct task *task = supervisor->tasks.newest;
+    while (task != NULL && !(task->birth != NULL && !task->reaped_early && task->birth->pid == pid))
+        task = task->older;
+    return task;
+}
+
+static void give(struct supervisor *supervisor, pid_t pid, int status, const struct rusage *usage) {
+    struct task *task = task_find_pid(&supervisor->tasks, pid);
+    if (task == NULL && !keeper_reaped(supervisor, pid, status)) {
+        task = find_starting(supervisor, pid);
+        supervisor->reaped_orphans += task == NULL;
+    }
+    if (task != NULL)
+        task_reaped(task, status, usage);
+}
+
+void reap_all(struct supervisor *supervisor) {
+    int status;
+    struct rusage usage;
+    for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;)
+        give(supervisor, pid, status, &usage);
+    power_check(supervisor);
+}

@@ -1,0 +1,202 @@
+#include "supervisor/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "supervisor/ending.h"
+#include "supervisor/program.h"
+#include "supervisor/send.h"
+#include "supervisor/state.h"
+#include "supervisor/tell.h"
+
+#define THREADS 16
+#define STUCK_NS SECOND_NS
+#define HUNG_NS (30 * SECOND_NS)
+#define STORE_MAX (UINT64_C(64) << 20)
+#define TIMEOUT_MAX_MS (UINT64_C(1) << 43)
+
+static void close_fd(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
+
+static void give_group(struct task *task, bool unusable) {
+    if (task->group != NULL)
+        groups_give(&task->supervisor->groups, task->group, unusable);
+    task->group = NULL;
+}
+
+/* The agent is told; a child that was made for it is still to be reaped. */
+static void fail(struct task *task, int err, uint32_t stage) {
+    task->spawn_err = err;
+    task->spawn_stage = stage;
+    task->failed = true;
+    if (task == task->supervisor->program)
+        program_failed(task->supervisor, err);
+    if (task->generation == task->supervisor->keeper.generation) {
+        task_owe(task, OWED_SPAWNED);
+        tell_owed(task->supervisor);
+    } else {
+        task_failure_told(task);
+    }
+}
+
+static void on_born(struct chore *chore) {
+    struct task *task = container_of(chore, struct task, birth_chore);
+    struct birth *birth = task->birth;
+    deadline_cancel(&task->supervisor->loop.deadlines, &task->hung);
+    task->birth = NULL;
+    task->pidfd = birth->pidfd;
+    task->pid = birth->pid;
+    if (birth->group_unusable)
+        give_group(task, true);
+    if (birth->err == 0) {
+        task->supervisor->processes_started++;
+        task_started(task, birth);
+    } else {
+        give_group(task, false);
+        if (task->reaped_early)
+            task->pid = 0;
+        task_set_pid(task);
+        fail(task, birth->err, birth->stage);
+    }
+    free(birth);
+}
+
+static void run_birth(struct chore *chore) {
+    birth_run(container_of(chore, struct task, birth_chore)->birth);
+}
+
+/* Nothing came back for 30 s: an exec from a dead network mount, say. What is waited for dies, if
+ * it can. */
+static void on_hung(struct deadline *deadline) {
+    struct task *task = container_of(deadline, struct task, hung);
+    struct birth *birth = task->birth;
+    if (task->birth_chore.started_ns != 0 && birth->pid > 0 && !task->reaped_early)
+        send_signal(birth->pidfd, birth->pid, SIGKILL);
+    deadline_arm(&task->supervisor->loop.deadlines, deadline, clock_now() + SECOND_NS);
+}
+
+static void watch_stuck(struct supervisor *supervisor) {
+    int64_t at = crew_stuck_at(&supervisor->spawners, STUCK_NS);
+    if (supervisor->spawners.first != NULL && at != INT64_MAX)
+        deadline_arm(&supervisor->loop.deadlines, &supervisor->spawn_stuck, at);
+}
+
+static void drop_birth(struct task *task) {
+    deadline_cancel(&task->supervisor->loop.deadlines, &task->hung);
+    give_group(task, false);
+    close_fd(task->birth->spec);
+    close_fd(task->birth->input);
+    free(task->birth);
+    task->birth = NULL;
+}
+
+/* All threads hang: who waits for one is told so instead. */
+static void on_stuck(struct deadline *deadline) {
+    struct supervisor *supervisor = container_of(deadline, struct supervisor, spawn_stuck);
+    if (crew_stuck_at(&supervisor->spawners, STUCK_NS) <= clock_now()) {
+        for (struct chore *chore; (chore = crew_take_back(&supervisor->spawners)) != NULL;) {
+            struct task *task = container_of(chore, struct task, birth_chore);
+            drop_birth(task);
+            fail(task, EBUSY, LINK_STAGE_BUSY);
+        }
+    }
+    watch_stuck(supervisor);
+}
+
+static bool in_bounds(const struct link_spawn *order) {
+    for (unsigned c = 0; c < 2; c++) {
+        if (order->store[c].size == 0 || order->store[c].size > STORE_MAX ||
+            order->store[c].mode > STORE_BLOCK)
+            return false;
+    }
+    return order->timeout_ms <= TIMEOUT_MAX_MS;
+}
+
+static struct birth *make_birth(struct task *task, const struct link_spawn *order, int spec,
+                                int input) {
+    struct birth *birth = calloc(1, sizeof *birth);
+    if (birth == NULL)
+        return NULL;
+    *birth = (struct birth){
+        .nursery = &task->supervisor->nursery,
+        .job = order->job,
+        .flags = order->flags,
+        .uid = order->uid,
+        .gid = order->gid,
+        .spec = spec,
+        .input = input,
+        .pidfd = -1,
+    };
+    for (unsigned c = 0; c < 2; c++) {
+        birth->size[c] = order->store[c].size;
+        birth->mode[c] = order->store[c].mode;
+    }
+    task->group = groups_take(&task->supervisor->groups);
+    if (task->group != NULL) {
+        memcpy(birth->group, task->group->name, sizeof birth->group);
+        birth->group_is_new = task->group->is_new;
+    }
+    return birth;
+}
+
+/* 0, or -errno: nothing was taken. */
+static int submit(struct supervisor *supervisor, const struct link_spawn *order, int spec,
+                  int input) {
+    struct task *task = task_new(supervisor, order->job);
+    if (task == NULL)
+        return -ENOMEM;
+    task->flags = order->flags;
+    task->grace_ms = order->grace_ms;
+    task->timeout_ms = order->timeout_ms;
+    task->birth_chore.run = run_birth;
+    task->birth_chore.done = on_born;
+    task->hung.fire = on_hung;
+    task->birth = make_birth(task, order, spec, input);
+    int err =
+        task->birth != NULL ? crew_submit(&supervisor->spawners, &task->birth_chore) : -ENOMEM;
+    if (err < 0) {
+        give_group(task, false);
+        free(task->birth);
+        task->birth = NULL;
+        task_free(task);
+        return err;
+    }
+    deadline_arm(&supervisor->loop.deadlines, &task->hung, clock_now() + HUNG_NS);
+    watch_stuck(supervisor);
+    keeper_watch(supervisor);
+    return 0;
+}
+
+const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *order, int spec,
+                       int input) {
+    const char *wrong = NULL;
+    int err = 0;
+    uint32_t stage = LINK_STAGE_NONE;
+    if (order->job == 0 || task_find(&supervisor->tasks, order->job) != NULL)
+        wrong = "a job id that is taken";
+    else if (supervisor->power.stopping)
+        err = -EBUSY, stage = LINK_STAGE_BUSY;
+    else if ((order->flags & LINK_SPAWN_MAIN) == 0 && !in_bounds(order))
+        err = -EINVAL;
+    else if (supervisor->tasks.running >= supervisor->max_jobs)
+        err = -EAGAIN;
+    else
+        err = submit(supervisor, order, spec, input);
+    if (wrong != NULL || err < 0) {
+        close_fd(spec);
+        close_fd(input);
+    }
+    if (err < 0)
+        tell_refused(supervisor, order->job, -err, stage);
+    return wrong;
+}
+
+int spawn_init(struct supervisor *supervisor) {
+    supervisor->spawn_stuck.fire = on_stuck;
+    return crew_init(&supervisor->spawners, &supervisor->loop, THREADS);
+}

@@ -1,0 +1,36 @@
+/* The supervisor's whole state: one struct, made of its rooms' structs. */
+#pragma once
+
+#include "supervisor/birth.h"
+#include "supervisor/crew.h"
+#include "supervisor/group.h"
+#include "supervisor/keeper.h"
+#include "supervisor/loop.h"
+#include "supervisor/power.h"
+#include "supervisor/supervisor.h"
+#include "supervisor/task.h"
+
+struct supervisor {
+    const struct supervisor_options *options;
+    struct loop loop;
+    struct source signals;
+    struct nursery nursery;
+    struct groups groups;
+    struct tasks tasks;
+    struct crew spawners;        /* 16: any of them may hang in an exec */
+    struct crew walkers;         /* 1 */
+    struct deadline spawn_stuck; /* all 16 do */
+    struct keeper keeper;
+    struct power power;
+
+    bool is_init; /* the machine's init */
+    bool cgroups;
+    pid_t pid;
+    int children; /* /proc/self/task/PID/children, or -1 */
+    uint64_t job_nonce;
+    uint64_t max_jobs;
+    int64_t started_boot_ns;
+    double last_active_at;
+    uint64_t reaped_orphans, processes_started;
+    struct task *program; /* the PROGRAM of the command line, or NULL */
+};

@@ -1,0 +1,222 @@
+#include "supervisor/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+/* Where bytes go that no store keeps. Never read. */
+static char discarded[64 << 10];
+
+static uint64_t pages(uint64_t bytes) {
+    return (bytes + STORE_PAGE - 1) & ~(uint64_t)(STORE_PAGE - 1);
+}
+
+static int lay_out(struct store *store, const void *facts, size_t facts_len) {
+    store->fd = memfd_create("guestd-store", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (store->fd < 0)
+        return -errno;
+    struct store_head head = {.magic = STORE_MAGIC, .version = LINK_VERSION};
+    uint64_t at = STORE_PAGE;
+    for (unsigned c = 0; c < 2; c++) {
+        struct store_channel *channel = &store->channel[c];
+        channel->at = at;
+        channel->eof = channel->size == 0;
+        head.ring[c].at = at;
+        head.ring[c].size = channel->size;
+        head.ring[c].mode = channel->mode;
+        head.ring[c].eof = channel->eof;
+        at += pages(channel->size);
+    }
+    head.facts_at = at;
+    head.facts_len = facts_len;
+    store->mapped = at;
+    if (ftruncate(store->fd, (off_t)(at + pages(facts_len))) < 0)
+        return -errno;
+    /* By pwrite, not through the mapping: memory that can't be had is an error here and SIGBUS
+     * there. */
+    if (pwrite(store->fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
+        (facts_len > 0 && pwrite(store->fd, facts, facts_len, (off_t)at) != (ssize_t)facts_len))
+        return -ENOMEM;
+    store->head = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    if (store->head == MAP_FAILED) {
+        store->head = NULL;
+        return -errno;
+    }
+    /* Kernels before 5.1 don't know FUTURE_WRITE; there the reader is trusted to map read-only. */
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (fcntl(store->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) < 0 &&
+        fcntl(store->fd, F_ADD_SEALS, seals) < 0)
+        return -errno;
+    return 0;
+}
+
+int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[2],
+               const void *facts, size_t facts_len) {
+    memset(store, 0, sizeof *store);
+    for (unsigned c = 0; c < 2; c++) {
+        store->channel[c].size = size[c];
+        store->channel[c].mode = mode[c];
+    }
+    int err = lay_out(store, facts, facts_len);
+    if (err < 0)
+        store_deinit(store);
+    return err;
+}
+
+void store_deinit(struct store *store) {
+    if (store->head != NULL)
+        munmap(store->head, store->mapped);
+    if (store->fd >= 0)
+        close(store->fd);
+    store->head = NULL;
+    store->fd = -1;
+}
+
+/* ── filling
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
+
+static bool keeps_first(const struct store_channel *channel) {
+    return channel->mode == STORE_HEAD || channel->mode == STORE_KILL;
+}
+
+static void publish(struct store *store, unsigned c, uint64_t end) {
+    store->channel[c].end = end;
+    atomic_store_explicit(&store->head->ring[c].end, end, memory_order_release);
+}
+
+static void publish_oldest(struct store *store, unsigned c, uint64_t oldest) {
+    store->channel[c].oldest = oldest;
+    atomic_store(&store->head->ring[c].oldest, oldest);
+}
+
+void store_end(struct store *store, unsigned c) {
+    store->channel[c].eof = true;
+    if (store->head != NULL)
+        atomic_store_explicit(&store->head->ring[c].eof, 1, memory_order_release);
+}
+
+static ssize_t read_pipe(int pipe, void *into, size_t most) {
+    ssize_t got;
+    do {
+        got = read(pipe, into, most);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+/* Counts the bytes, keeps none of them. */
+static ssize_t skip(struct store *store, unsigned c, int pipe, size_t most) {
+    struct store_channel *channel = &store->channel[c];
+    ssize_t got = read_pipe(pipe, discarded, most < sizeof discarded ? most : sizeof discarded);
+    if (got <= 0)
+        return got;
+    if (!keeps_first(channel))
+        publish_oldest(store, c, channel->end + (uint64_t)got);
+    publish(store, c, channel->end + (uint64_t)got);
+    return got;
+}
+
+/* The kernel had no page for the bytes: lose them, and say so in the way of the mode. */
+static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t most) {
+    struct store_channel *channel = &store->channel[c];
+    if (keeps_first(channel) && channel->end < channel->size) {
+        channel->size = channel->end;
+        store->head->ring[c].size = channel->end;
+    }
+    return skip(store, c, pipe, most);
+}
+
+/*
+ * How much to read in one go: the room up to the ring's edge. Where old bytes will be overwritten
+ * it asks the pipe first: moving `oldest` further than the bytes that come would throw away what is
+ * still good.
+ */
+static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
+    struct store_channel *channel = &store->channel[c];
+    if (keeps_first(channel))
+        return (ssize_t)(most < channel->size - channel->end ? most : channel->size - channel->end);
+    uint64_t edge = channel->size - channel->end % channel->size;
+    if (most > edge)
+        most = edge;
+    if (channel->mode == STORE_BLOCK) {
+        uint64_t free = channel->size - (channel->end - channel->acked);
+        if (free == 0)
+            return -ENOBUFS;
+        if (most > free)
+            most = free;
+    }
+    if (channel->end + most <= channel->oldest + channel->size)
+        return (ssize_t)most;
+    int waiting = 0;
+    if (ioctl(pipe, FIONREAD, &waiting) < 0)
+        return -errno;
+    if (waiting <= 0)
+        return hung_up ? 0 : -EAGAIN;
+    if (most > (size_t)waiting)
+        most = (size_t)waiting;
+    if (channel->end + most > channel->oldest + channel->size)
+        publish_oldest(store, c, channel->end + most - channel->size);
+    return (ssize_t)most;
+}
+
+ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
+    struct store_channel *channel = &store->channel[c];
+    ssize_t got;
+    if (keeps_first(channel) && channel->end >= channel->size) {
+        got = skip(store, c, pipe, most);
+    } else {
+        ssize_t want = room(store, c, pipe, most, hung_up);
+        if (want < 0)
+            return want;
+        uint64_t offset = keeps_first(channel) ? channel->end : channel->end % channel->size;
+        got = want == 0 ? 0
+                        : read_pipe(pipe, (char *)store->head + channel->at + offset, (size_t)want);
+        if (got > 0)
+            publish(store, c, channel->end + (uint64_t)got);
+        else if (got == -EFAULT || got == -ENOMEM)
+            got = skip_unbacked(store, c, pipe, (size_t)want);
+    }
+    if (got == 0)
+        store_end(store, c);
+    return got;
+}
+
+/* ── the reader's side
+ * ─────────────────────────────────────────────────────────────────────────────────────────── */
+
+bool store_full(const struct store *store, unsigned c) {
+    const struct store_channel *channel = &store->channel[c];
+    return channel->mode == STORE_BLOCK && channel->end - channel->acked >= channel->size;
+}
+
+bool store_over(const struct store *store, unsigned c) {
+    const struct store_channel *channel = &store->channel[c];
+    return channel->mode == STORE_KILL && channel->end > channel->size;
+}
+
+bool store_ack(struct store *store, unsigned c, uint64_t acked) {
+    struct store_channel *channel = &store->channel[c];
+    if (acked <= channel->acked || acked > channel->end)
+        return false;
+    bool was_full = store_full(store, c);
+    channel->acked = acked;
+    return was_full;
+}
+
+bool store_let_go(struct store *store, unsigned c) {
+    struct store_channel *channel = &store->channel[c];
+    if (channel->mode != STORE_BLOCK)
+        return false;
+    channel->mode = STORE_DROP;
+    if (store->head != NULL)
+        atomic_store(&store->head->ring[c].mode, STORE_DROP);
+    return true;
+}

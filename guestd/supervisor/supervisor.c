@@ -1,0 +1,169 @@
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "supervisor/note.h"
+#include "supervisor/program.h"
+#include "supervisor/reap.h"
+#include "supervisor/spawn.h"
+#include "supervisor/state.h"
+#include "supervisor/tree.h"
+
+/* fds that aren't a job's: the loop's own, and what 16 starts hold on their way. A job holds at
+ * most 4. */
+#define FDS_RESERVED 256
+#define FDS_A_JOB 4
+
+void supervisor_early(void) {
+    /* Ignored signals would be inherited by every program; handlers there are none. */
+    for (int signal = 1; signal < 65; signal++) {
+        if (signal != SIGKILL && signal != SIGSTOP)
+            (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    }
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDWR); /* the lowest free number: fd */
+    }
+    umask(022);
+}
+
+static void on_signal(struct source *source, uint32_t events) {
+    struct supervisor *supervisor = container_of(source, struct supervisor, signals);
+    struct signalfd_siginfo signal;
+    bool children = false;
+    while (read(source->fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        if (signal.ssi_signo == SIGCHLD)
+            children = true;
+        else
+            power_begin(supervisor, supervisor->is_init ? LINK_POWER_OFF : LINK_POWER_EXIT,
+                        supervisor->options->grace_ms);
+    }
+    if (children)
+        reap_all(supervisor);
+}
+
+static int watch_signals(struct supervisor *supervisor) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    supervisor->signals =
+        (struct source){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
+    if (supervisor->signals.fd < 0)
+        return -errno;
+    return loop_add(&supervisor->loop, &supervisor->signals, EPOLLIN);
+}
+
+static void raise_nofile(struct supervisor *supervisor) {
+    struct rlimit *original = &supervisor->nursery.nofile;
+    getrlimit(RLIMIT_NOFILE, original);
+    struct rlimit raised = {.rlim_cur = original->rlim_max, .rlim_max = original->rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+        raised = *original;
+    uint64_t jobs =
+        raised.rlim_cur > FDS_RESERVED ? (raised.rlim_cur - FDS_RESERVED) / FDS_A_JOB : 1;
+    supervisor->max_jobs =
+        jobs < supervisor->options->max_jobs ? jobs : supervisor->options->max_jobs;
+}
+
+/* −999 for us where that is allowed; programs get 0 in any case that it isn't 0 already. */
+static void spare_from_oom(struct supervisor *supervisor) {
+    int fd = openat(supervisor->nursery.proc, "self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    char score[8] = "";
+    if (fd >= 0) {
+        ssize_t ignored = write(fd, "-999", 4);
+        ignored = pread(fd, score, sizeof score - 1, 0);
+        (void)ignored;
+        close(fd);
+    }
+    supervisor->nursery.set_oom_score = score[0] != 0 && score[0] != '0';
+}
+
+/* What a program without stdin reads. In a bare root there may be no /dev/null: an empty file does
+ * as well. */
+static int open_null(void) {
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0 ? fd : memfd_create("guestd-null", MFD_CLOEXEC);
+}
+
+static void look_around(struct supervisor *supervisor) {
+    supervisor->pid = getpid();
+    supervisor->is_init = supervisor->options->is_init;
+    if (supervisor->pid != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        note("orphans of programs will escape: %s", strerror(errno));
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    supervisor->started_boot_ns = (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+    clock_gettime(CLOCK_REALTIME, &now);
+    supervisor->last_active_at = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    if (getrandom(&supervisor->job_nonce, sizeof supervisor->job_nonce, GRND_NONBLOCK) < 0)
+        supervisor->job_nonce =
+            (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec ^ (uint64_t)supervisor->pid;
+
+    struct nursery *nursery = &supervisor->nursery;
+    nursery->proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    nursery->null = open_null();
+    nursery->no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
+    char path[64];
+    snprintf(path, sizeof path, "self/task/%d/children", (int)supervisor->pid);
+    supervisor->children = openat(nursery->proc, path, O_RDONLY | O_CLOEXEC);
+    spare_from_oom(supervisor);
+    raise_nofile(supervisor);
+    supervisor->cgroups =
+        getenv("GUESTD_NO_CGROUP") == NULL &&
+        groups_init(&supervisor->groups, nursery->proc, supervisor->job_nonce) == 0;
+    if (!supervisor->cgroups)
+        supervisor->groups = (struct groups){.above = -1, .home = -1, .jobs = -1};
+    nursery->groups = supervisor->groups.jobs;
+}
+
+static int start(struct supervisor *supervisor) {
+    int err = loop_init(&supervisor->loop);
+    if (err == 0)
+        err = watch_signals(supervisor);
+    if (err < 0)
+        return err;
+    look_around(supervisor);
+    tasks_init(&supervisor->tasks);
+    power_init(supervisor);
+    keeper_init(supervisor);
+    err = spawn_init(supervisor);
+    if (err == 0)
+        err = tree_init(supervisor);
+    return err;
+}
+
+int supervisor_run(const struct supervisor_options *options) {
+    static struct supervisor supervisor;
+    supervisor.options = options;
+    supervisor_early();
+#ifdef SYS_close_range
+    syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+#endif
+    int err = start(&supervisor);
+    if (err < 0) {
+        note("can't start: %s", strerror(-err));
+        return 1;
+    }
+    program_start(&supervisor);
+    keeper_start(&supervisor);
+    loop_run(&supervisor.loop);
+    return power_finish(&supervisor);
+}

@@ -1,0 +1,32 @@
+/*
+ * The supervisor: PID 1 of a capsule, or a child subreaper elsewhere. It starts programs, drains
+ * their output, reaps, kills, and keeps an agent running that speaks for the clients. It never
+ * waits for anything but its own epoll, and parses nothing that came from outside.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "link.h"
+
+struct supervisor_options {
+    struct {
+        int fd;
+        struct link_listener told;
+    } listener[LINK_LISTENERS];
+    unsigned listeners;
+    struct link_config config; /* for the agent */
+    uint64_t max_jobs;
+    uint32_t grace_ms;    /* SIGTERM to SIGKILL when guestd itself is told to stop */
+    bool is_init;         /* the machine's init: its end powers the machine off */
+    int executable;       /* of the agent: guestd's own file, opened */
+    char *const *program; /* PROGRAM ARGS… NULL, or NULL */
+};
+
+/* The first thing of all: blocks every signal (they wait for the loop), makes sure of fds 0 to 2,
+ * umask 022. */
+void supervisor_early(void);
+
+/* Its whole life. Returns guestd's exit code; as the machine's init it doesn't return. */
+int supervisor_run(const struct supervisor_options *options);

@@ -1,0 +1,167 @@
+#include "supervisor/tree.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "supervisor/send.h"
+#include "supervisor/state.h"
+
+enum { WALK_NONE = 0, WALK_LOOK = -1 };
+
+/* A walk of a task, which may go before its walk is back. */
+struct tree_walk {
+    struct walk walk;
+    struct task *task;
+};
+
+static void start_walk(struct task *task, int what);
+
+static void on_walked(struct chore *chore) {
+    struct tree_walk *tree_walk = container_of(chore, struct tree_walk, walk.chore);
+    struct walk *walk = &tree_walk->walk;
+    struct task *task = tree_walk->task;
+    if (task != NULL) {
+        for (unsigned i = 0; i < walk->hit.count; i++)
+            pids_add(&task->hit, walk->hit.pid[i]);
+        pids_deinit(&task->alive);
+        task->alive = walk->alive;
+        walk->alive = (struct pids){0};
+        task->walk = NULL;
+        int next = task->walk_next;
+        task->walk_next = WALK_NONE;
+        if (next != WALK_NONE)
+            start_walk(task, next);
+        else
+            task->looked = true;
+    }
+    pids_deinit(&walk->hit);
+    pids_deinit(&walk->alive);
+    free(tree_walk);
+    if (task != NULL)
+        task_settle(task);
+}
+
+static void start_walk(struct task *task, int what) {
+    struct supervisor *supervisor = task->supervisor;
+    struct tree_walk *tree_walk = calloc(1, sizeof *tree_walk);
+    if (tree_walk != NULL) {
+        tree_walk->task = task;
+        tree_walk->walk = (struct walk){
+            .chore = {.run = walk_run, .done = on_walked},
+            .proc = supervisor->nursery.proc,
+            .self = supervisor->pid,
+            .leader = task->pid,
+            .leader_gone = task->state != TASK_RUNNING,
+            .signal = what == WALK_LOOK ? 0 : what,
+        };
+        snprintf(tree_walk->walk.mark, sizeof tree_walk->walk.mark, "GUESTD_JOB=%016llx-%016llx",
+                 (unsigned long long)supervisor->job_nonce, (unsigned long long)task->job);
+        if (crew_submit(&supervisor->walkers, &tree_walk->walk.chore) == 0) {
+            task->walk = tree_walk;
+            return;
+        }
+        free(tree_walk);
+    }
+    /* No memory or no thread: the session's own group is what can be had. */
+    if (what > 0 && task->state == TASK_RUNNING)
+        kill(-task->pid, what);
+    task->looked = true;
+}
+
+static void walk(struct task *task, int what) {
+    task->looked = false;
+    if (task->walk == NULL)
+        start_walk(task, what);
+    else if (task->walk_next != SIGKILL && (what > 0 || task->walk_next == WALK_NONE))
+        task->walk_next = what;
+}
+
+void tree_signal(struct task *task, int signal) {
+    task->looked = false;
+    if (task->group == NULL) {
+        walk(task, signal);
+        return;
+    }
+    struct groups *groups = &task->supervisor->groups;
+    struct pids hit = {0};
+    group_signal(groups, task->group, signal, 0, &hit);
+    if (signal == SIGTERM)
+        group_signal(groups, task->group, SIGCONT, 0, &hit);
+    for (unsigned i = 0; i < hit.count; i++) {
+        if (hit.pid[i] != task->pid)
+            pids_add(&task->hit, hit.pid[i]);
+    }
+    pids_deinit(&hit);
+}
+
+/*
+ * Our children that aren't a job's leader or the agent: the tops of what jobs have left behind, for
+ * orphans are ours from the moment their parent is gone, and the kernel lists the main thread's
+ * children (proc_tid_children(5)). Sends them `signal` (0: none). Returns how many, or -1: not
+ * known.
+ */
+static int each_orphan(struct supervisor *supervisor, int signal) {
+    static char text[32 << 10];
+    ssize_t len =
+        supervisor->children < 0 ? -1 : pread(supervisor->children, text, sizeof text - 1, 0);
+    if (len < 0 || len == sizeof text - 1)
+        return -1;
+    text[len] = 0;
+    int count = 0;
+    char *at = text;
+    for (;;) {
+        char *end;
+        pid_t pid = (pid_t)strtol(at, &end, 10);
+        if (end == at)
+            return count;
+        at = end;
+        if (pid == supervisor->keeper.pid || task_find_pid(&supervisor->tasks, pid) != NULL)
+            continue;
+        count++;
+        if (signal != 0)
+            kill(pid, signal); /* our child, not reaped: the number is its own */
+    }
+}
+
+bool tree_has_orphans(struct supervisor *supervisor) {
+    return each_orphan(supervisor, 0) > 0;
+}
+
+void tree_signal_orphans(struct supervisor *supervisor, int signal) {
+    each_orphan(supervisor, signal);
+}
+
+bool tree_look(struct task *task) {
+    if (task->looked)
+        return true;
+    if (task->group != NULL) {
+        pids_deinit(&task->alive);
+        if (group_populated(&task->supervisor->groups, task->group))
+            group_list(&task->supervisor->groups, task->group, &task->alive);
+        task->looked = true;
+        return true;
+    }
+    if (task->walk == NULL && each_orphan(task->supervisor, 0) == 0) {
+        pids_deinit(&task->alive);
+        task->looked = true;
+        return true;
+    }
+    if (task->walk == NULL)
+        walk(task, WALK_LOOK);
+    return task->looked;
+}
+
+void tree_forget(struct task *task) {
+    if (task->walk != NULL)
+        task->walk->task = NULL;
+    task->walk = NULL;
+    pids_deinit(&task->hit);
+    pids_deinit(&task->alive);
+}
+
+int tree_init(struct supervisor *supervisor) {
+    return crew_init(&supervisor->walkers, &supervisor->loop, 1);
+}

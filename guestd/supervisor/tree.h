@@ -1,0 +1,21 @@
+/* A job's whole tree: by its cgroup at once; without one by a walk, whose answer comes later. */
+#pragma once
+
+#include <stdbool.h>
+
+struct supervisor;
+struct task;
+
+/* 0 or -errno. */
+int tree_init(struct supervisor *supervisor);
+/* To everybody in the tree, the leader too. SIGTERM wakes stopped ones up, so that it can be heard.
+ */
+void tree_signal(struct task *task, int signal);
+/* Who of the tree is alive, the leader not counted: task->alive, task->looked. False: it will be
+ * known later, and task_settle is called then. */
+bool tree_look(struct task *task);
+/* Children of ours that no job and no agent is the name for: what exited jobs have left. */
+bool tree_has_orphans(struct supervisor *supervisor);
+void tree_signal_orphans(struct supervisor *supervisor, int signal);
+/* The task goes: an answer that is under way finds nobody. */
+void tree_forget(struct task *task);
