@@ -39,9 +39,11 @@ static void look(struct outlet *outlet, bool arm) {
         if (complete(outlet, c))
             message.flags |= c ? LINK_LOOK_EOF_SEEN_1 : LINK_LOOK_EOF_SEEN_0;
     }
-    if (arm)
-        message.flags |= LINK_LOOK_ARM;
+    /* Each look says it anew: one that only acknowledges must not take back a doorbell that is
+     * waited for. */
     outlet->armed |= arm;
+    if (outlet->armed)
+        message.flags |= LINK_LOOK_ARM;
     link_send(job->jobs->agent->link, &message, NULL, 0);
 }
 
