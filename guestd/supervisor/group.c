@@ -124,9 +124,7 @@ void groups_deinit(struct groups *groups) {
     close_fd(&groups->above);
 }
 
-/* ── the pool
- * ────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── the pool ── */
 
 /* Groups whose last daemon has gone meanwhile are good again; looks at a few. */
 static void gather(struct groups *groups) {
@@ -180,9 +178,7 @@ void groups_give(struct groups *groups, struct group *group, bool unusable) {
     groups->n_free++;
 }
 
-/* ── one group
- * ───────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── one group ── */
 
 static int in_group(char path[64], const struct group *group, const char *file) {
     return snprintf(path, 64, "%s/%s", group->name, file);
@@ -280,9 +276,7 @@ int group_oom_kills(const struct groups *groups, const struct group *group) {
     return kills > group->oom_kills ? (int)(kills - group->oom_kills) : 0;
 }
 
-/* ── all of them
- * ─────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── all of them ── */
 
 bool groups_empty(const struct groups *groups) {
     return groups->jobs < 0 || !populated(groups->jobs, "cgroup.events");

@@ -100,9 +100,7 @@ void spec_deinit(struct spec *spec) {
     memset(spec, 0, sizeof *spec);
 }
 
-/* ── making one
- * ──────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── making one ── */
 
 struct strings {
     uint32_t count, bytes;

@@ -80,9 +80,7 @@ void store_deinit(struct store *store) {
     store->fd = -1;
 }
 
-/* ── filling
- * ─────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── filling ── */
 
 static bool keeps_first(const struct store_channel *channel) {
     return channel->mode == STORE_HEAD || channel->mode == STORE_KILL;
@@ -189,8 +187,7 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
     return got;
 }
 
-/* ── the reader's side
- * ─────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the reader's side ── */
 
 bool store_full(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "supervisor/note.h"
+#include "supervisor/proc.h"
 #include "supervisor/program.h"
 #include "supervisor/reap.h"
 #include "supervisor/spawn.h"
@@ -37,8 +38,9 @@ void supervisor_early(void) {
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     for (int fd = 0; fd < 3; fd++) {
-        if (fcntl(fd, F_GETFD) < 0)
-            (void)!open("/dev/null", O_RDWR); /* the lowest free number: fd */
+        /* The lowest free number is fd. */
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            (void)!memfd_create("guestd-null", 0);
     }
     umask(022);
 }
@@ -71,14 +73,21 @@ static int watch_signals(struct supervisor *supervisor) {
     return loop_add(&supervisor->loop, &supervisor->signals, EPOLLIN);
 }
 
+/*
+ * As many fds as allowed, and for the machine's init, whom the kernel gives 4096, as many as the
+ * jobs need. A low limit lowers the number of jobs. Programs get the original one.
+ */
 static void raise_nofile(struct supervisor *supervisor) {
     struct rlimit *original = &supervisor->nursery.nofile;
     getrlimit(RLIMIT_NOFILE, original);
-    struct rlimit raised = {.rlim_cur = original->rlim_max, .rlim_max = original->rlim_max};
+    rlim_t needed = FDS_RESERVED + supervisor->options->max_jobs * FDS_A_JOB;
+    rlim_t most = original->rlim_max;
+    if (supervisor->is_init && most < needed)
+        most = needed;
+    struct rlimit raised = {.rlim_cur = most, .rlim_max = most};
     if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
         raised = *original;
-    uint64_t jobs =
-        raised.rlim_cur > FDS_RESERVED ? (raised.rlim_cur - FDS_RESERVED) / FDS_A_JOB : 1;
+    rlim_t jobs = raised.rlim_cur > FDS_RESERVED ? (raised.rlim_cur - FDS_RESERVED) / FDS_A_JOB : 1;
     supervisor->max_jobs =
         jobs < supervisor->options->max_jobs ? jobs : supervisor->options->max_jobs;
 }
@@ -118,7 +127,7 @@ static void look_around(struct supervisor *supervisor) {
             (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec ^ (uint64_t)supervisor->pid;
 
     struct nursery *nursery = &supervisor->nursery;
-    nursery->proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    nursery->proc = proc_open();
     nursery->null = open_null();
     nursery->no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
     char path[64];

@@ -25,9 +25,7 @@ static double unix_now(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* ── the table
- * ───────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── the table ── */
 
 void tasks_init(struct tasks *tasks) {
     tasks->last_owing = &tasks->owing;
@@ -163,9 +161,7 @@ void task_owe(struct task *task, enum task_owed what) {
     tasks->last_owing = &task->next_owing;
 }
 
-/* ── its life
- * ────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── its life ── */
 
 static void owe_now(struct task *task, enum task_owed what) {
     task_owe(task, what);

@@ -25,8 +25,7 @@
 
 #define PATIENCE_MS 15000
 
-/* ── fds over sockets
- * ──────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── fds over sockets ── */
 
 static ssize_t send_fds(int socket, const void *bytes, size_t size, const int *fds,
                         unsigned n_fds) {
@@ -73,8 +72,7 @@ static struct sockaddr_un door_address(const char *name, socklen_t *ret_len) {
     return address;
 }
 
-/* ── the process in the agent's place
- * ──────────────────────────────────────────────────────────────────────────── */
+/* ── the process in the agent's place ── */
 
 __attribute__((constructor)) static void be_the_agent(void) {
     if (strcmp(program_invocation_name, "guestd-agent") != 0)
@@ -176,9 +174,7 @@ int rig_stop(struct rig *rig) {
     return rig_wait(rig);
 }
 
-/* ── messages
- * ────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── messages ── */
 
 void rig_send(struct rig *rig, const void *message, size_t size, const int *fds, unsigned n_fds) {
     assert_int_equal(send_fds(rig->link, message, size, fds, n_fds), size);
@@ -257,9 +253,7 @@ union rig_message rig_expect(struct rig *rig, uint32_t type, uint64_t job, int *
     return message;
 }
 
-/* ── jobs
- * ────────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── jobs ── */
 
 static char *add(char *at, const void *bytes, size_t len) {
     memcpy(at, bytes, len);
@@ -369,9 +363,7 @@ char *rig_output(int store, unsigned c, uint64_t *ret_from, uint64_t *ret_end) {
     return text;
 }
 
-/* ── orders
- * ──────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── orders ── */
 
 void rig_look(struct rig *rig, uint64_t job, const uint64_t acked[2], const uint64_t seen[2],
               uint32_t flags) {
