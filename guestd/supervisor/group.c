@@ -165,7 +165,11 @@ void groups_give(struct groups *groups, struct group *group, bool unusable) {
         groups->lingering = group;
         return;
     }
-    if (unusable || groups->n_free >= KEEP_FREE) {
+    /*
+     * Newer kernels (6.18, say) count how often a group was killed, and kill a child that clone3
+     * starts into one whose count isn't that of its parent's group.
+     */
+    if (unusable || group->spent || groups->n_free >= KEEP_FREE) {
         unlinkat(groups->jobs, group->name, AT_REMOVEDIR);
         free(group);
         return;
@@ -232,7 +236,7 @@ static void kill_frozen(const struct groups *groups, const struct group *group) 
     write_text(groups->jobs, path, "0");
 }
 
-void group_signal(const struct groups *groups, const struct group *group, int signal, pid_t except,
+void group_signal(const struct groups *groups, struct group *group, int signal, pid_t except,
                   struct pids *hit) {
     struct pids pids = {0};
     group_list(groups, group, &pids);
@@ -243,6 +247,7 @@ void group_signal(const struct groups *groups, const struct group *group, int si
         }
         char path[64];
         in_group(path, group, "cgroup.kill");
+        group->spent = true;
         if (!groups->has_kill || write_text(groups->jobs, path, "1") < 0)
             kill_frozen(groups, group);
         pids_deinit(&pids);

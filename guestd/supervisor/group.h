@@ -16,6 +16,7 @@
 struct group {
     char name[24];
     bool is_new;        /* the directory isn't made yet */
+    bool spent;         /* cgroup.kill was used: not to be used again */
     uint64_t oom_kills; /* of earlier jobs in this group */
     struct group *next;
 };
@@ -49,7 +50,7 @@ int group_list(const struct groups *groups, const struct group *group, struct pi
 bool group_populated(const struct groups *groups, const struct group *group);
 /* A signal to each process but `except` (0: nobody is spared), whom it hit is added to `hit`. By
  * pidfd where there are any. SIGKILL takes the group as a whole where the kernel can. */
-void group_signal(const struct groups *groups, const struct group *group, int signal, pid_t except,
+void group_signal(const struct groups *groups, struct group *group, int signal, pid_t except,
                   struct pids *hit);
 /* OOM kills since the group's job began; -1: no memory controller. */
 int group_oom_kills(const struct groups *groups, const struct group *group);

@@ -110,8 +110,10 @@ void keeper_kill(struct supervisor *supervisor, const char *why) {
     struct keeper *keeper = &supervisor->keeper;
     if (keeper->link.fd < 0)
         return;
-    note("the agent is ended: %s", why);
     close_link(supervisor);
+    if (supervisor->power.leaving)
+        return; /* it was asked to go */
+    note("the agent is ended: %s", why);
     kill(keeper->pid, SIGKILL); /* our child, not reaped yet: the number is its own */
 }
 

@@ -15,12 +15,14 @@ static struct task *find_starting(struct supervisor *supervisor, pid_t pid) {
 
 static void give(struct supervisor *supervisor, pid_t pid, int status, const struct rusage *usage) {
     struct task *task = task_find_pid(&supervisor->tasks, pid);
-    if (task == NULL && !keeper_reaped(supervisor, pid, status)) {
+    if (task == NULL)
         task = find_starting(supervisor, pid);
-        supervisor->reaped_orphans += task == NULL;
-    }
-    if (task != NULL)
+    if (task != NULL) {
         task_reaped(task, status, usage);
+    } else if (!keeper_reaped(supervisor, pid, status)) {
+        supervisor->reaped_orphans++;
+        tree_orphan_reaped(supervisor, pid);
+    }
 }
 
 void reap_all(struct supervisor *supervisor) {

@@ -9,6 +9,7 @@
 #include "supervisor/power.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/task.h"
+#include "supervisor/tree.h"
 
 struct supervisor {
     const struct supervisor_options *options;
@@ -27,6 +28,7 @@ struct supervisor {
     bool cgroups;
     pid_t pid;
     int children; /* /proc/self/task/PID/children, or -1 */
+    struct orphans orphans;
     uint64_t job_nonce;
     uint64_t max_jobs;
     int64_t started_boot_ns;

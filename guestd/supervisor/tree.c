@@ -97,13 +97,42 @@ void tree_signal(struct task *task, int signal) {
     pids_deinit(&hit);
 }
 
+/* ── orphans ── */
+
+/* When it was first seen: now, if it wasn't before. Without memory each time is the first. */
+static int64_t first_seen(struct orphans *orphans, pid_t pid) {
+    for (unsigned i = 0; i < orphans->count; i++) {
+        if (orphans->list[i].pid == pid)
+            return orphans->list[i].seen_ns;
+    }
+    int64_t now = clock_now();
+    if (orphans->count == orphans->room) {
+        unsigned room = orphans->room > 0 ? orphans->room * 2 : 16;
+        struct orphan *grown = realloc(orphans->list, room * sizeof *grown);
+        if (grown == NULL)
+            return now;
+        orphans->list = grown;
+        orphans->room = room;
+    }
+    orphans->list[orphans->count++] = (struct orphan){.pid = pid, .seen_ns = now};
+    return now;
+}
+
+void tree_orphan_reaped(struct supervisor *supervisor, pid_t pid) {
+    struct orphans *orphans = &supervisor->orphans;
+    for (unsigned i = 0; i < orphans->count; i++) {
+        if (orphans->list[i].pid == pid)
+            orphans->list[i--] = orphans->list[--orphans->count];
+    }
+}
+
 /*
  * Our children that aren't a job's leader or the agent: the tops of what jobs have left behind, for
  * orphans are ours from the moment their parent is gone, and the kernel lists the main thread's
- * children (proc_tid_children(5)). Sends them `signal` (0: none). Returns how many, or -1: not
- * known.
+ * children (proc_tid_children(5)). Sends them `signal` (0: none). Returns how many of them weren't
+ * seen before `since_ns`, or -1: not known.
  */
-static int each_orphan(struct supervisor *supervisor, int signal) {
+static int each_orphan(struct supervisor *supervisor, int signal, int64_t since_ns) {
     static char text[32 << 10];
     ssize_t len =
         supervisor->children < 0 ? -1 : pread(supervisor->children, text, sizeof text - 1, 0);
@@ -120,19 +149,26 @@ static int each_orphan(struct supervisor *supervisor, int signal) {
         at = end;
         if (pid == supervisor->keeper.pid || task_find_pid(&supervisor->tasks, pid) != NULL)
             continue;
-        count++;
+        count += first_seen(&supervisor->orphans, pid) >= since_ns;
         if (signal != 0)
             kill(pid, signal); /* our child, not reaped: the number is its own */
     }
 }
 
 bool tree_has_orphans(struct supervisor *supervisor) {
-    return each_orphan(supervisor, 0) > 0;
+    return each_orphan(supervisor, 0, 0) > 0;
 }
 
 void tree_signal_orphans(struct supervisor *supervisor, int signal) {
-    each_orphan(supervisor, signal);
+    each_orphan(supervisor, signal, 0);
 }
+
+/* Whoever was an orphan before the job began is none of its tree. */
+static bool left_none(struct task *task) {
+    return each_orphan(task->supervisor, 0, task->started_ns) == 0;
+}
+
+/* ── looking ── */
 
 bool tree_look(struct task *task) {
     if (task->looked)
@@ -144,7 +180,7 @@ bool tree_look(struct task *task) {
         task->looked = true;
         return true;
     }
-    if (task->walk == NULL && each_orphan(task->supervisor, 0) == 0) {
+    if (task->walk == NULL && left_none(task)) {
         pids_deinit(&task->alive);
         task->looked = true;
         return true;

@@ -2,9 +2,20 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 struct supervisor;
 struct task;
+
+/* Children of ours that jobs have left behind, and when each was first seen. */
+struct orphans {
+    struct orphan {
+        pid_t pid;
+        int64_t seen_ns;
+    } * list;
+    unsigned count, room;
+};
 
 /* 0 or -errno. */
 int tree_init(struct supervisor *supervisor);
@@ -17,5 +28,7 @@ bool tree_look(struct task *task);
 /* Children of ours that no job and no agent is the name for: what exited jobs have left. */
 bool tree_has_orphans(struct supervisor *supervisor);
 void tree_signal_orphans(struct supervisor *supervisor, int signal);
+/* One of them was reaped. */
+void tree_orphan_reaped(struct supervisor *supervisor, pid_t pid);
 /* The task goes: an answer that is under way finds nobody. */
 void tree_forget(struct task *task);
