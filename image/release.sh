@@ -26,7 +26,6 @@ quietly() {
 
 # The compiler: gcc with musl's specs, mended. Debian's make -static-pie a dynamic executable that asks for ld-musl;
 # rcrt1.o relocates itself. The kernel's headers are not musl's: a folder of links shows those and nothing of glibc's.
-# <limits.h> comes first because meson puts proto/, which has one too, before the system's folders.
 make_compiler() {
     specs=/usr/lib/$machine-linux-musl/musl-gcc.specs
     sed -e 's|Scrt1\.o|rcrt1.o|' \
@@ -39,8 +38,7 @@ make_compiler() {
     done
     cat >"$cc" <<EOF
 #!/bin/sh
-exec gcc "\$@" -specs="$musl/specs" -idirafter "$musl/kernel" -fPIE \\
-    -include "/usr/include/$machine-linux-musl/limits.h"
+exec gcc "\$@" -specs="$musl/specs" -idirafter "$musl/kernel" -fPIE
 EOF
     chmod +x "$cc"
 }
