@@ -159,7 +159,7 @@ drive() {
 
     title 'A command that never ends, and its child in another session'
     ask 124 exec --timeout 1 -- sh -c 'setsid sleep 4242 & sleep 4242'
-    ask 1 exec -- pgrep -f 'sleep 424[2]'
+    ask 1 exec -- sh -c 'ps | grep "sleep 424[2]"'
     expect 'nothing of it is left' test ! -s "$work/answer"
 
     title 'In the background, by tag'
