@@ -124,6 +124,6 @@ const struct command cmd_read = {
     .options = options,
     .after = "Examples\n"
              "  guestctl read /var/log/app.log | tail\n"
-             "  guestctl read /work/out.tar out.tar",
+             "  guestctl read /srv/out.tar out.tar",
     .run = run,
 };

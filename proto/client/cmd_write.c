@@ -179,7 +179,7 @@ const struct command cmd_write = {
     .options = options,
     .after = "Examples\n"
              "  guestctl write /app/main.py main.py\n"
-             "  tar c src | guestctl write -p /work/src.tar\n"
-             "  guestctl write --mode 600 --user app /home/app/.netrc ~/.netrc",
+             "  tar c src | guestctl write -p /srv/src.tar\n"
+             "  guestctl write --mode 600 --user app /etc/app/key key",
     .run = run,
 };
