@@ -10,6 +10,7 @@
 #include "files/user.h"
 #include "ops/ahead.h"
 #include "ops/file_reply.h"
+#include "ops/hold.h"
 #include "proto/limits.h"
 #include "proto/message.h"
 
@@ -34,13 +35,15 @@ static const struct field fields[] = {
     FIELDS_END,
 };
 
-/* Bytes of answers that are being made, all together; the largest must not add up. */
+/* What answers have beyond the HELD_FIRST that each may have: large ones must not add up. */
+#define HELD_FIRST (1u << 20)
 static _Atomic uint64_t held;
 
-/* One of the two ways uses `work`, the other `ahead`. */
+/* One of the two ways uses `work` and `hold`, the other `ahead`. */
 struct list_call {
     struct ahead ahead;
     struct work work;
+    struct hold hold;
     const struct list_params *params;
     struct identity identity;
     struct tree_list list;
@@ -57,9 +60,9 @@ struct list_call {
 };
 
 /* Charged before it grows: at each doubling. */
-static bool hold(struct list_call *list, size_t size) {
-    while (size > list->held) {
-        const uint64_t more = list->held ? list->held : PART;
+static bool grow(struct list_call *list, size_t size) {
+    while (size > HELD_FIRST + list->held) {
+        const uint64_t more = HELD_FIRST + list->held;
         if (atomic_fetch_add(&held, more) + more > list->held_max) {
             atomic_fetch_sub(&held, more);
             return false;
@@ -116,7 +119,7 @@ static int pack_entries(struct list_call *list, struct part *part, uint32_t n, s
         r = pack_next(list, &pk);
         if (r <= 0 || !take(list, part, before))
             break;
-        if (!list->params->stream && !hold(list, part->packed.size))
+        if (!list->params->stream && !grow(list, part->packed.size))
             return -ENOMEM;
         part->n++;
         list->told++;
@@ -171,6 +174,13 @@ static int list_whole(struct work *work) {
     return r;
 }
 
+static void let_go(struct call *call, void *arg) {
+    struct list_call *list = arg;
+
+    free_parts(list);
+    hold_release(&list->hold);
+}
+
 static void reply(struct call *call, void *arg) {
     struct list_call *list = arg;
 
@@ -178,22 +188,27 @@ static void reply(struct call *call, void *arg) {
     pack_part(pk, &list->part[0]);
     pack_kv_bool(pk, "truncated", list->truncated);
     call_reply_end(call);
-    free_parts(list);
-}
-
-static void drop(struct call *call, void *arg) {
-    free_parts(arg);
+    let_go(call, arg);
 }
 
 static void on_listed(struct work *work, int result) {
     struct list_call *list = (struct list_call *)((char *)work - offsetof(struct list_call, work));
 
     if (result == 0) {
-        call_reply_later(work->call, list->part[0].packed.size, reply, drop, list);
+        call_reply_later(work->call, list->part[0].packed.size, reply, let_go, list);
         return;
     }
     file_fail(work->call, result, list->params->path);
-    free_parts(list);
+    let_go(work->call, list);
+}
+
+static void start_listing(struct hold *hold) {
+    struct list_call *list = (struct list_call *)((char *)hold - offsetof(struct list_call, hold));
+
+    if (call_answered(hold->call))
+        let_go(hold->call, list);
+    else
+        call_work_start(hold->call, &list->work, list_whole, on_listed);
 }
 
 /* ── as a stream ── */
@@ -262,7 +277,7 @@ static void run(struct call *call, const void *params) {
     if (p->stream)
         ahead_start(&list->ahead, call, &way, 0);
     else
-        call_work_start(call, &list->work, list_whole, on_listed);
+        hold_ask(&list->hold, call, HELD_FIRST, start_listing);
 }
 
 const struct op op_file_list = {"file.list", fields, sizeof(struct list_params), run, 0};

@@ -9,6 +9,7 @@
 #include "files/user.h"
 #include "ops/ahead.h"
 #include "ops/file_reply.h"
+#include "ops/hold.h"
 #include "proto/limits.h"
 #include "proto/message.h"
 
@@ -38,10 +39,11 @@ static const struct field fields[] = {
     FIELDS_END,
 };
 
-/* One of the two ways uses `work`, the other `ahead`. */
+/* One of the two ways uses `work` and `hold`, the other `ahead`. */
 struct read_call {
     struct ahead ahead;
     struct work work;
+    struct hold hold;
     const struct read_params *params;
     struct identity identity;
     int fd; /* −1: not opened yet */
@@ -105,22 +107,46 @@ static int read_whole(struct work *work) {
     return r;
 }
 
-static void on_read(struct work *work, int result) {
-    struct read_call *read = (struct read_call *)((char *)work - offsetof(struct read_call, work));
+static void let_go(struct call *call, void *arg) {
+    struct read_call *read = arg;
+
+    free_parts(read);
+    hold_release(&read->hold);
+}
+
+/* When it is the next to be sent: until then the data is in one place only. */
+static void reply(struct call *call, void *arg) {
+    const struct read_call *read = arg;
     const struct part *part = &read->part[0];
 
-    if (result != 0) {
-        file_fail(work->call, result, read->params->path);
-    } else {
-        msgpack_packer *pk = call_reply_begin(work->call, 4);
-        pack_text(pk, "data");
-        pack_bytes(pk, part->data, part->len);
-        pack_kv_uint(pk, "size", read->size);
-        pack_kv_uint(pk, "off", read->params->off);
-        pack_kv_bool(pk, "eof", read->eof);
-        call_reply_end(work->call);
+    msgpack_packer *pk = call_reply_begin(call, 4);
+    pack_text(pk, "data");
+    pack_bytes(pk, part->data, part->len);
+    pack_kv_uint(pk, "size", read->size);
+    pack_kv_uint(pk, "off", read->params->off);
+    pack_kv_bool(pk, "eof", read->eof);
+    call_reply_end(call);
+    let_go(call, arg);
+}
+
+static void on_read(struct work *work, int result) {
+    struct read_call *read = (struct read_call *)((char *)work - offsetof(struct read_call, work));
+
+    if (result == 0) {
+        call_reply_later(work->call, read->part[0].len, reply, let_go, read);
+        return;
     }
-    free_parts(read);
+    file_fail(work->call, result, read->params->path);
+    let_go(work->call, read);
+}
+
+static void start_reading(struct hold *hold) {
+    struct read_call *read = (struct read_call *)((char *)hold - offsetof(struct read_call, hold));
+
+    if (call_answered(hold->call))
+        let_go(hold->call, read);
+    else
+        call_work_start(hold->call, &read->work, read_whole, on_read);
 }
 
 /* ── as a stream ── */
@@ -194,7 +220,7 @@ static void run(struct call *call, const void *params) {
     }
     const uint64_t fits = call_client_frame(call) - ANSWER_OVERHEAD;
     read->left = read->left < fits ? read->left : fits;
-    call_work_start(call, &read->work, read_whole, on_read);
+    hold_ask(&read->hold, call, read->left < WHOLE_MAX ? read->left : WHOLE_MAX, start_reading);
 }
 
 const struct op op_file_read = {"file.read", fields, sizeof(struct read_params), run, 0};

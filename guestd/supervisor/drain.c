@@ -1,6 +1,7 @@
 #include "supervisor/drain.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -84,7 +85,13 @@ void drain_last(struct task_pipe *pipe) {
     int waiting = 0;
     ioctl(pipe->source.fd, FIONREAD, &waiting);
     pipe->must_read = waiting > 0 ? (uint64_t)waiting : 0;
-    turn(pipe, false);
+    drain_again(pipe);
+}
+
+void drain_again(struct task_pipe *pipe) {
+    struct pollfd end = {.fd = pipe->source.fd, .events = POLLIN};
+    if (pipe->source.fd >= 0 && poll(&end, 1, 0) == 1)
+        turn(pipe, (end.revents & POLLHUP) != 0);
 }
 
 bool drain_done(const struct task_pipe *pipe, bool waited_out) {

@@ -13,6 +13,8 @@ void drain_begin(struct task_pipe *pipe);
 void drain_resume(struct task_pipe *pipe);
 /* The leader is gone: notes what is in the pipe, and reads as much as a turn may. */
 void drain_last(struct task_pipe *pipe);
+/* A turn without an event: a paused pipe may be at its end, and nobody would say so. */
+void drain_again(struct task_pipe *pipe);
 /* Nothing more that the answer waits for; `waited_out`: it has waited for others who hold the pipe
  * long enough. */
 bool drain_done(const struct task_pipe *pipe, bool waited_out);

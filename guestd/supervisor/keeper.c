@@ -114,7 +114,8 @@ void keeper_kill(struct supervisor *supervisor, const char *why) {
     if (supervisor->power.leaving)
         return; /* it was asked to go */
     note("the agent is ended: %s", why);
-    kill(keeper->pid, SIGKILL); /* our child, not reaped yet: the number is its own */
+    if (keeper->pid > 0)
+        kill(keeper->pid, SIGKILL); /* our child, not reaped yet: the number is its own */
 }
 
 bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
@@ -122,6 +123,7 @@ bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
     if (keeper->pid != pid)
         return false;
     keeper->pid = 0;
+    orders_take_last(supervisor);
     close_link(supervisor);
     deadline_cancel(&supervisor->loop.deadlines, &keeper->ping);
     if (supervisor->power.leaving) {

@@ -247,3 +247,8 @@ void orders_take(struct supervisor *supervisor) {
             break;
     }
 }
+
+void orders_take_last(struct supervisor *supervisor) {
+    while (supervisor->keeper.link.fd >= 0 && take_one(supervisor))
+        ;
+}

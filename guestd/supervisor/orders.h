@@ -6,3 +6,5 @@ struct supervisor;
 
 /* Takes a bounded number of messages from the link. One that breaks the rules ends the agent. */
 void orders_take(struct supervisor *supervisor);
+/* The agent is gone: takes what it had still ordered. */
+void orders_take_last(struct supervisor *supervisor);

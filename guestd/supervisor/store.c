@@ -132,10 +132,16 @@ static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t m
     return skip(store, c, pipe, most);
 }
 
+/* Bytes that wait in the pipe, or -errno. */
+static int waiting(int pipe) {
+    int bytes = 0;
+    return ioctl(pipe, FIONREAD, &bytes) < 0 ? -errno : bytes;
+}
+
 /*
- * How much to read in one go: the room up to the ring's edge. Where old bytes will be overwritten
- * it asks the pipe first: moving `oldest` further than the bytes that come would throw away what is
- * still good.
+ * How much to read in one go: the room up to the ring's edge; 0 at the end. Where old bytes will be
+ * overwritten it asks the pipe first: moving `oldest` further than the bytes that come would throw
+ * away what is still good.
  */
 static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
     struct store_channel *channel = &store->channel[c];
@@ -147,19 +153,19 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
     if (channel->mode == STORE_BLOCK) {
         uint64_t free = channel->size - (channel->end - channel->acked);
         if (free == 0)
-            return -ENOBUFS;
+            return hung_up && waiting(pipe) == 0 ? 0 : -ENOBUFS;
         if (most > free)
             most = free;
     }
     if (channel->end + most <= channel->oldest + channel->size)
         return (ssize_t)most;
-    int waiting = 0;
-    if (ioctl(pipe, FIONREAD, &waiting) < 0)
-        return -errno;
-    if (waiting <= 0)
+    int bytes = waiting(pipe);
+    if (bytes < 0)
+        return bytes;
+    if (bytes == 0)
         return hung_up ? 0 : -EAGAIN;
-    if (most > (size_t)waiting)
-        most = (size_t)waiting;
+    if (most > (size_t)bytes)
+        most = (size_t)bytes;
     if (channel->end + most > channel->oldest + channel->size)
         publish_oldest(store, c, channel->end + most - channel->size);
     return (ssize_t)most;

@@ -75,6 +75,8 @@ static void clear_pid(struct task *task) {
 static void on_settle(struct deadline *deadline) {
     struct task *task = container_of(deadline, struct task, settle);
     task->waited_out = true;
+    for (unsigned c = 0; c < 2; c++)
+        drain_again(&task->pipe[c]);
     task_settle(task);
 }
 

@@ -87,8 +87,11 @@ __attribute__((constructor)) static void be_the_agent(void) {
         send_fds(door, &self, sizeof self, &link, 1) < 0)
         _exit(2);
     close(door);
-    for (;;)
-        pause();
+    /* The supervisor's end is shut down: it wants us to go. */
+    struct pollfd end = {.fd = LINK_FD, .events = POLLRDHUP};
+    while (poll(&end, 1, -1) != 1)
+        ;
+    _exit(0);
 }
 
 static void be_the_supervisor(const struct rig *rig, const struct rig_options *options) {

@@ -1,0 +1,207 @@
+/* The store: what each mode keeps, and that nobody but the supervisor can write it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "rig.h"
+#include "supervisor/store.h"
+
+struct fixture {
+    struct store store;
+    int pipe[2];
+};
+
+static void begin(struct fixture *f, uint64_t size, uint32_t mode) {
+    const uint64_t sizes[2] = {size, 100};
+    const uint32_t modes[2] = {mode, STORE_HEAD};
+    assert_int_equal(store_make(&f->store, sizes, modes, "facts", 5), 0);
+    assert_int_equal(pipe2(f->pipe, O_NONBLOCK | O_CLOEXEC), 0);
+    fcntl(f->pipe[0], F_SETPIPE_SZ, 1 << 20);
+}
+
+static void end(struct fixture *f) {
+    store_deinit(&f->store);
+    close(f->pipe[0]);
+    if (f->pipe[1] >= 0)
+        close(f->pipe[1]);
+}
+
+static void put(struct fixture *f, const char *text) {
+    assert_int_equal(write(f->pipe[1], text, strlen(text)), strlen(text));
+}
+
+static void fill(struct fixture *f) {
+    while (store_fill(&f->store, 0, f->pipe[0], 256 << 10, false) > 0)
+        ;
+}
+
+static void check(struct fixture *f, const char *text, uint64_t from, uint64_t end_offset) {
+    uint64_t got_from, got_end;
+    char *got = rig_output(f->store.fd, 0, &got_from, &got_end);
+    assert_string_equal(got, text);
+    assert_int_equal(got_from, from);
+    assert_int_equal(got_end, end_offset);
+    free(got);
+}
+
+static void test_head_keeps_the_first(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_HEAD);
+    put(&f, "012345");
+    fill(&f);
+    check(&f, "012345", 0, 6);
+    put(&f, "6789abc");
+    fill(&f);
+    check(&f, "0123456789", 0, 13);
+    assert_false(store_over(&f.store, 0));
+    end(&f);
+}
+
+static void test_kill_tells_the_byte_over(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_KILL);
+    put(&f, "0123456789");
+    fill(&f);
+    assert_false(store_over(&f.store, 0));
+    put(&f, "a");
+    fill(&f);
+    assert_true(store_over(&f.store, 0));
+    check(&f, "0123456789", 0, 11);
+    end(&f);
+}
+
+static void test_drop_keeps_the_last(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_DROP);
+    put(&f, "0123456789");
+    fill(&f);
+    check(&f, "0123456789", 0, 10);
+    put(&f, "abc");
+    fill(&f);
+    check(&f, "3456789abc", 3, 13);
+    put(&f, "the quick brown fox jumps");
+    fill(&f);
+    check(&f, " fox jumps", 28, 38);
+    end(&f);
+}
+
+/* Nothing older is given up than what the new bytes need. */
+static void test_drop_gives_up_no_more_than_comes(void **state) {
+    struct fixture f;
+    begin(&f, 4096, STORE_DROP);
+    char block[4097];
+    memset(block, 'x', 4096);
+    block[4096] = 0;
+    put(&f, block);
+    fill(&f);
+    put(&f, "y");
+    fill(&f);
+    assert_int_equal(f.store.head->ring[0].oldest, 1);
+    end(&f);
+}
+
+static void test_block_waits_for_the_reader(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_BLOCK);
+    put(&f, "0123456789abcdef");
+    fill(&f);
+    assert_true(store_full(&f.store, 0));
+    check(&f, "0123456789", 0, 10);
+    assert_int_equal(store_fill(&f.store, 0, f.pipe[0], 1000, false), -ENOBUFS);
+    assert_false(store_ack(&f.store, 0, 11)); /* a lie: there aren't so many */
+    assert_true(store_full(&f.store, 0));
+    assert_true(store_ack(&f.store, 0, 4));
+    fill(&f);
+    check(&f, "456789abcd", 4, 14);
+    assert_false(store_ack(&f.store, 0, 3)); /* backwards */
+    assert_true(store_let_go(&f.store, 0));
+    assert_false(store_let_go(&f.store, 0));
+    fill(&f);
+    check(&f, "6789abcdef", 6, 16);
+    assert_int_equal(f.store.head->ring[0].mode, STORE_DROP);
+    end(&f);
+}
+
+static void test_end(void **state) {
+    const uint32_t modes[] = {STORE_HEAD, STORE_KILL, STORE_DROP, STORE_BLOCK};
+    for (unsigned i = 0; i < 4; i++) {
+        struct fixture f;
+        begin(&f, 10, modes[i]);
+        put(&f, "0123456789");
+        fill(&f);
+        if (modes[i] == STORE_BLOCK)
+            store_ack(&f.store, 0, 10);
+        assert_int_equal(f.store.head->ring[0].eof, 0);
+        close(f.pipe[1]);
+        f.pipe[1] = -1;
+        assert_int_equal(store_fill(&f.store, 0, f.pipe[0], 1000, true), 0);
+        assert_int_equal(f.store.head->ring[0].eof, 1);
+        check(&f, "0123456789", 0, 10);
+        end(&f);
+    }
+}
+
+/* Random writes through a small ring: each byte is where its offset says. */
+static void test_ring_offsets(void **state) {
+    struct fixture f;
+    begin(&f, 4099, STORE_DROP);
+    srandom(3);
+    uint64_t written = 0;
+    for (int i = 0; i < 2000; i++) {
+        unsigned char block[5000];
+        size_t len = (size_t)(random() % (long)sizeof block) + 1;
+        for (size_t j = 0; j < len; j++)
+            block[j] = (unsigned char)((written + j) % 251);
+        assert_int_equal(write(f.pipe[1], block, len), len);
+        written += len;
+        fill(&f);
+        uint64_t oldest = f.store.head->ring[0].oldest;
+        assert_int_equal(f.store.head->ring[0].end, written);
+        assert_true(written - oldest <= 4099);
+        const unsigned char *ring = (unsigned char *)f.store.head + f.store.head->ring[0].at;
+        for (uint64_t at = oldest; at < written; at += 97)
+            assert_int_equal(ring[at % 4099], at % 251);
+    }
+    end(&f);
+}
+
+static void test_sealed(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_HEAD);
+    assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f.store.fd, 0), MAP_FAILED);
+    assert_int_equal(pwrite(f.store.fd, "x", 1, 0), -1);
+    assert_int_equal(ftruncate(f.store.fd, 0), -1);
+    assert_int_equal(fallocate(f.store.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+    void *read_only = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f.store.fd, 0);
+    assert_ptr_not_equal(read_only, MAP_FAILED);
+    munmap(read_only, 4096);
+    char facts[5];
+    assert_int_equal(pread(f.store.fd, facts, 5, (off_t)f.store.head->facts_at), 5);
+    assert_memory_equal(facts, "facts", 5);
+    assert_int_equal(f.store.head->facts_len, 5);
+    end(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_head_keeps_the_first),
+        cmocka_unit_test(test_kill_tells_the_byte_over),
+        cmocka_unit_test(test_drop_keeps_the_last),
+        cmocka_unit_test(test_drop_gives_up_no_more_than_comes),
+        cmocka_unit_test(test_block_waits_for_the_reader),
+        cmocka_unit_test(test_end),
+        cmocka_unit_test(test_ring_offsets),
+        cmocka_unit_test(test_sealed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
