@@ -29,6 +29,8 @@ void ending_kill(struct task *task, enum link_reason reason) {
         return;
     if (task->ending == LINK_REASON_EXITED)
         task->ending = reason;
+    if (reason == LINK_REASON_KILLED)
+        task->signals |= UINT64_C(1) << (SIGKILL - 1);
     if (!task->killing)
         kill_tree(task);
 }

@@ -1,6 +1,5 @@
 #include "supervisor/group.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -287,24 +286,10 @@ bool groups_empty(const struct groups *groups) {
     return groups->jobs < 0 || !populated(groups->jobs, "cgroup.events");
 }
 
-void groups_signal_all(const struct groups *groups, int signal) {
-    if (groups->jobs < 0)
-        return;
-    if (signal == SIGKILL && groups->has_kill && write_text(groups->jobs, "cgroup.kill", "1") == 0)
-        return;
-    int fd = openat(groups->jobs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (directory == NULL)
-        return;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-        struct group group = {0};
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
-            strlen(entry->d_name) >= sizeof group.name)
-            continue;
+void groups_signal_lingering(const struct groups *groups, int signal) {
+    for (struct group *group = groups->lingering; group != NULL; group = group->next) {
         struct pids hit = {0};
-        memcpy(group.name, entry->d_name, strlen(entry->d_name));
-        group_signal(groups, &group, signal, 0, &hit);
+        group_signal(groups, group, signal, 0, &hit);
         pids_deinit(&hit);
     }
-    closedir(directory);
 }

@@ -54,6 +54,7 @@ void group_signal(const struct groups *groups, struct group *group, int signal, 
                   struct pids *hit);
 /* OOM kills since the group's job began; -1: no memory controller. */
 int group_oom_kills(const struct groups *groups, const struct group *group);
-/* Everything in all groups, also what outlived its job. False: somebody is left. */
+/* Nobody is left in any group. */
 bool groups_empty(const struct groups *groups);
-void groups_signal_all(const struct groups *groups, int signal);
+/* To what outlived its job. */
+void groups_signal_lingering(const struct groups *groups, int signal);

@@ -228,6 +228,8 @@ static bool take_one(struct supervisor *supervisor) {
     const char *wrong = NULL;
     if ((header.msg_flags & MSG_TRUNC) != 0)
         wrong = "a message that is too long";
+    else if ((header.msg_flags & MSG_CTRUNC) != 0 && n_fds == FDS_MAX)
+        wrong = "files nobody asked for";
     else if ((header.msg_flags & MSG_CTRUNC) != 0 && order.h.type == LINK_SPAWN &&
              len == sizeof order.spawn)
         tell_refused(supervisor, order.spawn.job, EMFILE,

@@ -28,14 +28,15 @@ static void term_all(struct supervisor *supervisor) {
         else if (task->state == TASK_STARTING)
             ending_begin(task, LINK_REASON_KILLED, task->grace_ms);
     }
-    groups_signal_all(&supervisor->groups, SIGTERM);
-    tree_signal_orphans(supervisor, SIGTERM);
+    groups_signal_lingering(&supervisor->groups, SIGTERM);
+    if (!supervisor->cgroups)
+        tree_signal_orphans(supervisor, SIGTERM);
 }
 
 static void kill_all(struct supervisor *supervisor) {
     for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer)
         ending_kill(task, LINK_REASON_KILLED);
-    groups_signal_all(&supervisor->groups, SIGKILL);
+    groups_signal_lingering(&supervisor->groups, SIGKILL);
     tree_signal_orphans(supervisor, SIGKILL);
 }
 

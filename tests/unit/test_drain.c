@@ -66,7 +66,8 @@ static void test_tail(void **state) {
 }
 
 /* Reads a BLOCK job as the agent does: takes what is there, acknowledges, and asks to be rung. */
-static uint64_t follow(struct rig *rig, uint64_t job, const struct store_head *head, uint64_t until, uint64_t *ret_sum) {
+static uint64_t follow(struct rig *rig, uint64_t job, const struct store_head *head, uint64_t until,
+                       uint64_t *ret_sum) {
     const struct store_ring *ring = &head->ring[0];
     uint64_t seen[2] = {0, 0};
     for (;;) {
@@ -140,7 +141,9 @@ static void test_block_exit_waits_for_the_reader(void **state) {
 static void test_doorbell(void **state) {
     struct rig *rig = *state;
     int store;
-    uint64_t job = rig_shell(rig, "printf abc; sleep 0.2; printf d >&2; sleep 0.2; exec >&- 2>&-; sleep 100", (struct link_spawn){0});
+    uint64_t job =
+        rig_shell(rig, "printf abc; sleep 0.2; printf d >&2; sleep 0.2; exec >&- 2>&-; sleep 100",
+                  (struct link_spawn){0});
     rig_started(rig, job, &store);
     uint64_t seen[2] = {0, 0};
     assert_false(rig_comes(rig, LINK_OUTPUT, job, 100)); /* not asked for */
@@ -164,11 +167,14 @@ static void test_doorbell(void **state) {
     close(store);
 }
 
-/* The answer waits 200 ms for a pipe that somebody holds, no more; and the holder may write on for ever. */
+/* The answer waits 200 ms for a pipe that somebody holds, no more; and the holder may write on for
+ * ever. */
 static void test_held_pipe(void **state) {
     struct rig *rig = *state;
     int store;
-    uint64_t job = rig_shell(rig, "(sleep 0.6; echo late; sleep 0.1; echo later) & echo early; exit 0", (struct link_spawn){0});
+    uint64_t job =
+        rig_shell(rig, "(sleep 0.6; echo late; sleep 0.1; echo later) & echo early; exit 0",
+                  (struct link_spawn){0});
     rig_started(rig, job, &store);
     struct link_result result = rig_exited(rig, job);
     assert_int_equal(result.pipes_open, 1);
@@ -191,7 +197,8 @@ static void test_last_words(void **state) {
     struct rig *rig = *state;
     for (int i = 0; i < 100; i++) {
         int store;
-        uint64_t job = rig_shell(rig, "head -c 60000 /dev/zero; printf end >&2; kill -KILL $$", (struct link_spawn){0});
+        uint64_t job = rig_shell(rig, "head -c 60000 /dev/zero; printf end >&2; kill -KILL $$",
+                                 (struct link_spawn){0});
         rig_started(rig, job, &store);
         rig_exited(rig, job);
         uint64_t end;

@@ -1,4 +1,5 @@
-/* How jobs end: by themselves, by timeout, by order; with whom, and what is told. By cgroup and without. */
+/* How jobs end: by themselves, by timeout, by order; with whom, and what is told. By cgroup and
+ * without. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -59,8 +60,8 @@ static void read_pids(const char *path, pid_t *pids, int count) {
 }
 
 /* Children that leave the session, lose their parent, and don't listen to SIGTERM. */
-#define FAMILY                                                                                     \
-    "(setsid sh -c 'echo $$ >>%s; trap \"\" TERM; while :; do sleep 100; done' &); "               \
+#define FAMILY                                                                       \
+    "(setsid sh -c 'echo $$ >>%s; trap \"\" TERM; while :; do sleep 100; done' &); " \
     "setsid sh -c 'echo $$ >>%s; sleep 100' & "
 
 static void test_timeout_takes_the_whole_tree(void **state) {
@@ -179,7 +180,10 @@ static void test_daemons_stay(void **state) {
     struct rig *rig = *state;
     char path[64], script[512];
     scratch(path, "daemon");
-    snprintf(script, sizeof script, "(setsid sh -c 'echo $$ >>%s; sleep 100' >/dev/null 2>&1 &); while ! test -s %s; do :; done; exit 5", path, path);
+    snprintf(script, sizeof script,
+             "(setsid sh -c 'echo $$ >>%s; sleep 100' >/dev/null 2>&1 &); while ! test -s %s; do "
+             ":; done; exit 5",
+             path, path);
     uint64_t job = rig_shell(rig, script, (struct link_spawn){0});
     rig_started(rig, job, NULL);
     struct link_result result = rig_exited(rig, job);
@@ -202,7 +206,8 @@ static void test_kill_rest(void **state) {
     struct rig *rig = *state;
     char path[64], script[512];
     scratch(path, "rest");
-    snprintf(script, sizeof script, FAMILY "while test $(wc -l <%s) -lt 2; do sleep 0.01; done; exit 4", path, path, path);
+    snprintf(script, sizeof script,
+             FAMILY "while test $(wc -l <%s) -lt 2; do sleep 0.01; done; exit 4", path, path, path);
     uint64_t job = rig_shell(rig, script, (struct link_spawn){.flags = LINK_SPAWN_KILL_REST});
     rig_started(rig, job, NULL);
     struct link_result result = rig_exited(rig, job);
@@ -221,7 +226,8 @@ static void test_forking_tree(void **state) {
     struct rig *rig = *state;
     char path[64], script[512];
     scratch(path, "forking");
-    snprintf(script, sizeof script, "f() { echo x >>%s; while :; do (setsid sleep 0.05 &) ; done; }; f & f & wait", path);
+    snprintf(script, sizeof script,
+             "f() { echo x >>%s; while :; do (setsid sleep 0.05 &) ; done; }; f & f & wait", path);
     uint64_t job = rig_shell(rig, script, (struct link_spawn){0});
     rig_started(rig, job, NULL);
     struct stat stat_of_path;
@@ -241,7 +247,8 @@ static void test_signals_and_reasons(void **state) {
     assert_int_equal(result.reason, LINK_REASON_SIGNALED);
     assert_int_equal(WTERMSIG(result.wait_status), SIGSEGV);
 
-    job = rig_shell(rig, "trap 'exit 9' USR1; echo ready; while :; do sleep 0.01; done", (struct link_spawn){0});
+    job = rig_shell(rig, "trap 'exit 9' USR1; echo ready; while :; do sleep 0.01; done",
+                    (struct link_spawn){0});
     int store;
     rig_started(rig, job, &store);
     uint64_t none[2] = {0, 0};
@@ -282,17 +289,25 @@ static int remove_directory(void **state) {
     return system(command);
 }
 
-#define BOTH(TEST)                                                                                 \
-    {#TEST, TEST, start, stop, NULL}, {"without cgroup: " #TEST, TEST, start_without_cgroup, stop, NULL}
+#define BOTH(TEST)                                                       \
+    {#TEST, TEST, start, stop, NULL}, {                                  \
+        "without cgroup: " #TEST, TEST, start_without_cgroup, stop, NULL \
+    }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        BOTH(test_timeout_takes_the_whole_tree), BOTH(test_timeout_of_one_that_ignores_it),
-        BOTH(test_timeout_with_last_words),      BOTH(test_cancel),
-        BOTH(test_cancel_at_once),               BOTH(test_kill_of_the_tree),
-        BOTH(test_kill_of_the_leader_spares_the_rest), BOTH(test_daemons_stay),
-        BOTH(test_kill_rest),                    BOTH(test_forking_tree),
-        BOTH(test_signals_and_reasons),          BOTH(test_output_limit),
+        BOTH(test_timeout_takes_the_whole_tree),
+        BOTH(test_timeout_of_one_that_ignores_it),
+        BOTH(test_timeout_with_last_words),
+        BOTH(test_cancel),
+        BOTH(test_cancel_at_once),
+        BOTH(test_kill_of_the_tree),
+        BOTH(test_kill_of_the_leader_spares_the_rest),
+        BOTH(test_daemons_stay),
+        BOTH(test_kill_rest),
+        BOTH(test_forking_tree),
+        BOTH(test_signals_and_reasons),
+        BOTH(test_output_limit),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

@@ -1,4 +1,5 @@
-/* The agent as seen by the supervisor: it may die, lie and send rubbish, and nothing else suffers. */
+/* The agent as seen by the supervisor: it may die, lie and send rubbish, and nothing else suffers.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -35,14 +36,16 @@ static void check_works(struct rig *rig) {
     rig_ref(rig, LINK_FORGET, job);
 }
 
-/* Nothing but connections is lost: running and exited jobs come back with pid, status, output and facts. */
+/* Nothing but connections is lost: running and exited jobs come back with pid, status, output and
+ * facts. */
 static void test_jobs_survive_the_agent(void **state) {
     struct rig rig;
     rig_start(&rig, &(struct rig_options){0});
     const char *argv[] = {"/bin/sh", "-c", "echo before; sleep 0.5; echo after; exit 6", NULL};
     uint64_t running = rig_spawn(&rig, &(struct rig_job){.argv = argv, .facts = "what it is"});
     struct link_spawned spawned = rig_started(&rig, running, NULL);
-    uint64_t over = rig_shell(&rig, "echo done; exit 5", (struct link_spawn){.flags = LINK_SPAWN_FOREGROUND});
+    uint64_t over =
+        rig_shell(&rig, "echo done; exit 5", (struct link_spawn){.flags = LINK_SPAWN_FOREGROUND});
     rig_started(&rig, over, NULL);
     struct link_result told = rig_exited(&rig, over);
 
@@ -81,9 +84,10 @@ static void test_jobs_survive_the_agent(void **state) {
 static void test_ends_without_an_agent(void **state) {
     struct rig rig;
     rig_start(&rig, &(struct rig_options){0});
-    uint64_t job = rig_shell(&rig, "sleep 100", (struct link_spawn){.timeout_ms = 300, .grace_ms = 100});
+    uint64_t job =
+        rig_shell(&rig, "sleep 100", (struct link_spawn){.timeout_ms = 300, .grace_ms = 100});
     rig_started(&rig, job, NULL);
-    kill(rig.agent, SIGSTOP); /* there, but deaf */
+    kill(rig.agent, SIGSTOP);              /* there, but deaf */
     rig_send(&rig, "rubbish", 7, NULL, 0); /* for this it is replaced */
     rig_next_agent(&rig, true);
     struct link_job table = rig_expect(&rig, LINK_JOB, job, NULL).job;
@@ -130,8 +134,8 @@ static void test_back_off(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
-/* Each message of the link cut short, too long, with fds nobody asked for, and plain noise: the agent is replaced, the
- * supervisor stays, and so does the job that runs all the while. */
+/* Each message of the link cut short, too long, with fds nobody asked for, and plain noise: the
+ * agent is replaced, the supervisor stays, and so does the job that runs all the while. */
 static void test_rubbish(void **state) {
     struct rig rig;
     rig_start(&rig, &(struct rig_options){0});
@@ -141,21 +145,31 @@ static void test_rubbish(void **state) {
         uint32_t type;
         size_t size;
     } orders[] = {
-        {LINK_SERVING, sizeof(struct link_serving)}, {LINK_PONG, sizeof(struct link_header)},
-        {LINK_SPAWN, sizeof(struct link_spawn)},     {LINK_LOOK, sizeof(struct link_look)},
-        {LINK_DETACH, sizeof(struct link_job_ref)},  {LINK_SIGNAL, sizeof(struct link_signal)},
-        {LINK_CANCEL, sizeof(struct link_job_ref)},  {LINK_FORGET, sizeof(struct link_job_ref)},
-        {LINK_POWER, sizeof(struct link_power)},     {LINK_HELLO, sizeof(struct link_hello)},
-        {0, 8},                                      {~0u, 64},
+        {LINK_SERVING, sizeof(struct link_serving)},
+        {LINK_PONG, sizeof(struct link_header)},
+        {LINK_SPAWN, sizeof(struct link_spawn)},
+        {LINK_LOOK, sizeof(struct link_look)},
+        {LINK_DETACH, sizeof(struct link_job_ref)},
+        {LINK_SIGNAL, sizeof(struct link_signal)},
+        {LINK_CANCEL, sizeof(struct link_job_ref)},
+        {LINK_FORGET, sizeof(struct link_job_ref)},
+        {LINK_POWER, sizeof(struct link_power)},
+        {LINK_HELLO, sizeof(struct link_hello)},
+        {0, 8},
+        {~0u, 64},
     };
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), many[8] = {null, null, null, null, null, null, null, null};
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC),
+        many[8] = {null, null, null, null, null, null, null, null};
     for (unsigned i = 0; i < sizeof orders / sizeof *orders; i++) {
         for (int how = 0; how < 4; how++) {
             char bytes[8192];
             memset(bytes, 0, sizeof bytes);
             size_t size = orders[i].size;
             struct link_header header = {orders[i].type, (uint32_t)size};
-            size_t sent = how == 0 ? size - 1 : how == 1 ? size + 1 : how == 2 ? sizeof bytes : size;
+            size_t sent = how == 0   ? size - 1
+                          : how == 1 ? size + 1
+                          : how == 2 ? sizeof bytes
+                                     : size;
             memcpy(bytes, &header, sizeof header);
             if (how == 1)
                 ((struct link_header *)(void *)bytes)->size++;
@@ -170,7 +184,8 @@ static void test_rubbish(void **state) {
 }
 
 static uint64_t any(void) {
-    static const uint64_t edges[] = {0, 1, 2, 4096, 65536, 1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX, INT64_MAX};
+    static const uint64_t edges[] = {0,          1,          2,          4096,       65536,
+                                     1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX, INT64_MAX};
     return random() % 3 == 0 ? (uint64_t)random() << 32 ^ (uint64_t)random() : edges[random() % 10];
 }
 
@@ -180,17 +195,25 @@ static void test_random_orders(void **state) {
     rig_start(&rig, &(struct rig_options){0});
     srandom(11);
     static const uint32_t refs[] = {LINK_DETACH, LINK_CANCEL, LINK_FORGET};
-    uint64_t witness = rig_shell(&rig, "sleep 100", (struct link_spawn){.store[0] = {.mode = STORE_BLOCK}});
+    uint64_t witness =
+        rig_shell(&rig, "sleep 100", (struct link_spawn){.store[0] = {.mode = STORE_BLOCK}});
     struct link_spawned spawned = rig_started(&rig, witness, NULL);
     for (int i = 0; i < 3000; i++) {
         uint64_t job = random() % 2 == 0 ? witness : any();
         if (random() % 4 == 0) {
-            struct link_look look = {.h = {LINK_LOOK, sizeof look}, .job = job, .acked = {any(), any()}, .seen = {any(), any()}, .flags = (uint32_t)any()};
+            struct link_look look = {.h = {LINK_LOOK, sizeof look},
+                                     .job = job,
+                                     .acked = {any(), any()},
+                                     .seen = {any(), any()},
+                                     .flags = (uint32_t)any()};
             rig_send(&rig, &look, sizeof look, NULL, 0);
         } else if (random() % 3 == 0) {
-            rig_done(&rig, rig_signal(&rig, job == witness ? 99 : job, (int)any(), (uint32_t)any()));
+            rig_done(&rig,
+                     rig_signal(&rig, job == witness ? 99 : job, (int)any(), (uint32_t)any()));
         } else if (random() % 2 == 0) {
-            struct link_power power = {.h = {LINK_POWER, sizeof power}, .mode = (uint32_t)(3 + random() % 100), .grace_ms = (uint32_t)any()};
+            struct link_power power = {.h = {LINK_POWER, sizeof power},
+                                       .mode = (uint32_t)(3 + random() % 100),
+                                       .grace_ms = (uint32_t)any()};
             rig_send(&rig, &power, sizeof power, NULL, 0);
             assert_int_equal(rig_expect(&rig, LINK_DONE, 0, NULL).done.err, EINVAL);
         } else if (job != witness) {
@@ -198,13 +221,18 @@ static void test_random_orders(void **state) {
         }
     }
     for (int i = 0; i < 300; i++) {
-        struct link_spawn order = {.h = {LINK_SPAWN, sizeof order}, .job = 1000u + (unsigned)i, .flags = (uint32_t)any() & 0x1e, .uid = 0, .timeout_ms = any()};
+        struct link_spawn order = {.h = {LINK_SPAWN, sizeof order},
+                                   .job = 1000u + (unsigned)i,
+                                   .flags = (uint32_t)any() & 0x1e,
+                                   .uid = 0,
+                                   .timeout_ms = any()};
         order.store[0].size = order.store[1].size = 4096;
         if (random() % 4 == 0)
             order.store[random() % 2].size = any();
         if (random() % 4 == 0)
             order.store[random() % 2].mode = (uint32_t)any();
-        struct link_spec spec = {.magic = LINK_SPEC_MAGIC, .argc = 1, .envc = 0, .candidates = 1, .strings = 30};
+        struct link_spec spec = {
+            .magic = LINK_SPEC_MAGIC, .argc = 1, .envc = 0, .candidates = 1, .strings = 30};
         char bytes[200];
         memset(bytes, 0, sizeof bytes);
         for (int j = 0; j < 3; j++)
@@ -230,7 +258,8 @@ static void test_full_link(void **state) {
     enum { MANY = 600 };
     uint64_t first = 0;
     for (int i = 0; i < MANY; i++) {
-        uint64_t job = rig_shell(&rig, "echo x", (struct link_spawn){.store = {{.size = 4096}, {.size = 4096}}});
+        uint64_t job = rig_shell(&rig, "echo x",
+                                 (struct link_spawn){.store = {{.size = 4096}, {.size = 4096}}});
         first = first == 0 ? job : first;
         rig_started(&rig, job, NULL);
         rig_exited(&rig, job);
@@ -254,9 +283,12 @@ static void test_full_link(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_jobs_survive_the_agent), cmocka_unit_test(test_ends_without_an_agent),
-        cmocka_unit_test(test_start_across_agents),    cmocka_unit_test(test_back_off),
-        cmocka_unit_test(test_rubbish),                cmocka_unit_test(test_random_orders),
+        cmocka_unit_test(test_jobs_survive_the_agent),
+        cmocka_unit_test(test_ends_without_an_agent),
+        cmocka_unit_test(test_start_across_agents),
+        cmocka_unit_test(test_back_off),
+        cmocka_unit_test(test_rubbish),
+        cmocka_unit_test(test_random_orders),
         cmocka_unit_test(test_full_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,8 +25,10 @@ static int64_t now_ms(void) {
 static void check_everybody_goes(const char *env) {
     struct rig rig;
     rig_start(&rig, &(struct rig_options){.grace_ms = 400, .env = {env}});
-    uint64_t polite = rig_shell(&rig, "trap 'echo bye; exit 3' TERM; echo up; sleep 100 & wait", (struct link_spawn){0});
-    uint64_t stubborn = rig_shell(&rig, "trap '' TERM; echo up; while :; do sleep 100; done", (struct link_spawn){0});
+    uint64_t polite = rig_shell(&rig, "trap 'echo bye; exit 3' TERM; echo up; sleep 100 & wait",
+                                (struct link_spawn){0});
+    uint64_t stubborn = rig_shell(&rig, "trap '' TERM; echo up; while :; do sleep 100; done",
+                                  (struct link_spawn){0});
     int store;
     rig_started(&rig, polite, &store);
     struct link_spawned spawned = rig_started(&rig, stubborn, NULL);
@@ -36,7 +38,8 @@ static void check_everybody_goes(const char *env) {
     rig_expect(&rig, LINK_OUTPUT, polite, NULL);
     rig_expect(&rig, LINK_OUTPUT, stubborn, NULL);
     /* A daemon whose job is answered already. */
-    uint64_t daemon = rig_shell(&rig, "(trap '' TERM; setsid sleep 100 >/dev/null 2>&1 & echo $!)", (struct link_spawn){0});
+    uint64_t daemon = rig_shell(&rig, "(trap '' TERM; setsid sleep 100 >/dev/null 2>&1 & echo $!)",
+                                (struct link_spawn){0});
     int daemon_store;
     rig_started(&rig, daemon, &daemon_store);
     rig_exited(&rig, daemon);
@@ -79,13 +82,15 @@ static void test_everybody_goes_without_cgroup(void **state) {
 static void test_power_orders(void **state) {
     struct rig rig;
     rig_start(&rig, &(struct rig_options){0});
-    struct link_power order = {.h = {LINK_POWER, sizeof order}, .request = 7, .mode = LINK_POWER_OFF};
+    struct link_power order = {
+        .h = {LINK_POWER, sizeof order}, .request = 7, .mode = LINK_POWER_OFF};
     rig_send(&rig, &order, sizeof order, NULL, 0);
     assert_int_equal(rig_done(&rig, 7), EPERM);
     order = (struct link_power){.h = order.h, .request = 8, .mode = LINK_POWER_REBOOT};
     rig_send(&rig, &order, sizeof order, NULL, 0);
     assert_int_equal(rig_done(&rig, 8), EPERM);
-    order = (struct link_power){.h = order.h, .request = 9, .mode = LINK_POWER_EXIT, .grace_ms = 100};
+    order =
+        (struct link_power){.h = order.h, .request = 9, .mode = LINK_POWER_EXIT, .grace_ms = 100};
     rig_send(&rig, &order, sizeof order, NULL, 0);
     assert_int_equal(rig_done(&rig, 9), 0);
     assert_int_equal(rig_wait(&rig), 0);
@@ -94,7 +99,9 @@ static void test_power_orders(void **state) {
 static int run_program(const char *script, const char *env) {
     const char *argv[] = {"sh", "-c", script, NULL};
     struct rig rig;
-    rig_start(&rig, &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .env = {env}, .wait_table = true});
+    rig_start(&rig, &(struct rig_options){.program = (char *const *)(uintptr_t)argv,
+                                          .env = {env},
+                                          .wait_table = true});
     return rig_wait(&rig);
 }
 
@@ -104,21 +111,27 @@ static void test_program_codes(void **state) {
     assert_int_equal(run_program("exit 255", NULL), 255);
     assert_int_equal(run_program("kill -KILL $$", NULL), 128 + SIGKILL);
     assert_int_equal(run_program("kill -SEGV $$", "GUESTD_NO_CGROUP=1"), 128 + SIGSEGV);
-    assert_int_equal(run_program("test -z \"$GUESTD_SECRET$LISTEN_FDS$NOTIFY_SOCKET\"; exit $?", "GUESTD_SECRET=1"), 0);
+    assert_int_equal(run_program("test -z \"$GUESTD_SECRET$LISTEN_FDS$NOTIFY_SOCKET\"; exit $?",
+                                 "GUESTD_SECRET=1"),
+                     0);
 }
 
 static void test_program_that_is_not_there(void **state) {
     const char *argv[] = {"no-such-program-here", NULL};
     struct rig rig;
-    rig_start(&rig, &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .wait_table = true});
+    rig_start(&rig,
+              &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .wait_table = true});
     assert_int_equal(rig_wait(&rig), 127);
 }
 
-/* It is a job like others: in the table, with its arguments as facts; SIGTERM reaches it and its code counts. */
+/* It is a job like others: in the table, with its arguments as facts; SIGTERM reaches it and its
+ * code counts. */
 static void test_program_is_a_job(void **state) {
-    const char *argv[] = {"sh", "-c", "trap 'exit 42' TERM; kill -USR1 $PPID; while :; do sleep 0.02; done", NULL};
+    const char *argv[] = {
+        "sh", "-c", "trap 'exit 42' TERM; kill -USR1 $PPID; while :; do sleep 0.02; done", NULL};
     struct rig rig;
-    rig_start(&rig, &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .wait_table = true});
+    rig_start(&rig,
+              &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .wait_table = true});
     int store;
     struct link_job job = rig_expect(&rig, LINK_JOB, 0, &store).job;
     assert_int_equal(job.flags & LINK_SPAWN_MAIN, LINK_SPAWN_MAIN);

@@ -178,10 +178,12 @@ static void test_ring_offsets(void **state) {
 static void test_sealed(void **state) {
     struct fixture f;
     begin(&f, 10, STORE_HEAD);
-    assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f.store.fd, 0), MAP_FAILED);
+    assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f.store.fd, 0),
+                     MAP_FAILED);
     assert_int_equal(pwrite(f.store.fd, "x", 1, 0), -1);
     assert_int_equal(ftruncate(f.store.fd, 0), -1);
-    assert_int_equal(fallocate(f.store.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+    assert_int_equal(fallocate(f.store.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096),
+                     -1);
     void *read_only = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f.store.fd, 0);
     assert_ptr_not_equal(read_only, MAP_FAILED);
     munmap(read_only, 4096);
