@@ -75,7 +75,16 @@ static int start(struct supervisor *supervisor) {
     return 0;
 }
 
+void keeper_begin(struct supervisor *supervisor) {
+    struct keeper *keeper = &supervisor->keeper;
+    if (supervisor->program != NULL)
+        deadline_arm(&supervisor->loop.deadlines, &keeper->restart, clock_now() + SECOND_NS);
+    else if (!supervisor->power.stopping)
+        keeper_start(supervisor);
+}
+
 void keeper_start(struct supervisor *supervisor) {
+    deadline_cancel(&supervisor->loop.deadlines, &supervisor->keeper.restart);
     int err = start(supervisor);
     if (err < 0) {
         note("the agent could not be started: %s", strerror(-err));

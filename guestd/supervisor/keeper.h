@@ -28,6 +28,9 @@ struct keeper {
 };
 
 void keeper_init(struct supervisor *supervisor);
+/* At the supervisor's start. The first agent waits for PROGRAM, so that it knows of it from its
+ * first answer on; but not for one that hangs in its exec. */
+void keeper_begin(struct supervisor *supervisor);
 /* Starts an agent now. */
 void keeper_start(struct supervisor *supervisor);
 /* Whether `pid` was the agent; then the next one is on its way (none, once guestd stops). */

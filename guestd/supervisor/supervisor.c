@@ -172,7 +172,7 @@ int supervisor_run(const struct supervisor_options *options) {
         return 1;
     }
     program_start(&supervisor);
-    keeper_start(&supervisor);
+    keeper_begin(&supervisor);
     loop_run(&supervisor.loop);
     return power_finish(&supervisor);
 }

@@ -186,6 +186,8 @@ void task_started(struct task *task, const struct birth *birth) {
         drain_begin(&task->pipe[c]);
     }
     ending_arm(task);
+    if (task == task->supervisor->program && task->supervisor->keeper.generation == 0)
+        keeper_start(task->supervisor);
     if (task->reaped_early)
         task_reaped(task, task->early_status, &task->early_usage);
 }
@@ -281,13 +283,14 @@ static void answer(struct task *task) {
     supervisor->tasks.answered++;
     ending_stop(task);
     deadline_cancel(&supervisor->loop.deadlines, &task->settle);
-    if (task->group != NULL)
-        groups_give(&supervisor->groups, task->group, false);
-    task->group = NULL;
     /* A LINK_JOB that isn't out yet tells the end too. */
     if ((task->owed & OWED_JOB) == 0)
         task_owe(task, OWED_EXITED);
     tell_owed(supervisor);
+    /* After the answer: nobody waits for this. */
+    if (task->group != NULL)
+        groups_give(&supervisor->groups, task->group, false);
+    task->group = NULL;
     forget_oldest(&supervisor->tasks);
     keeper_watch(supervisor);
 }

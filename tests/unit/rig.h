@@ -46,6 +46,7 @@ struct rig_options {
     char *const *program;
     uint64_t max_jobs;
     uint32_t grace_ms;
+    bool no_agent;   /* none will come */
     bool wait_table; /* leave LINK_JOB and LINK_JOBS_END to the test */
 };
 

@@ -207,7 +207,8 @@ static void test_kill_rest(void **state) {
     char path[64], script[512];
     scratch(path, "rest");
     snprintf(script, sizeof script,
-             FAMILY "while test $(wc -l <%s) -lt 2; do sleep 0.01; done; exit 4", path, path, path);
+             ": >>%s; " FAMILY "while test $(wc -l <%s) -lt 2; do sleep 0.01; done; exit 4", path,
+             path, path, path);
     uint64_t job = rig_shell(rig, script, (struct link_spawn){.flags = LINK_SPAWN_KILL_REST});
     rig_started(rig, job, NULL);
     struct link_result result = rig_exited(rig, job);

@@ -120,7 +120,7 @@ static void test_program_that_is_not_there(void **state) {
     const char *argv[] = {"no-such-program-here", NULL};
     struct rig rig;
     rig_start(&rig,
-              &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .wait_table = true});
+              &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .no_agent = true});
     assert_int_equal(rig_wait(&rig), 127);
 }
 
