@@ -154,7 +154,7 @@ static void what_will_not_go_is_told_and_the_rest_goes(void **state) {
 }
 
 static void depth_costs_neither_fds_nor_stack(void **state) {
-    enum { DEPTH = 3000 };
+    enum { DEPTH = 500 };
     const unsigned before = count_fds();
 
     make_dir("t", 0755);
@@ -207,7 +207,7 @@ static void make_wide(const char *closed_or_null) {
 static void two_threads_count_as_one(void **state) {
     const unsigned before = count_fds();
 
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 5; i++) {
         make_wide(NULL);
         assert_int_equal(removed(at("t")), 1 + 60 * 42);
         assert_false(exists("t"));
@@ -234,7 +234,7 @@ static int remove_wide_as_nobody(void) {
 
 static void two_threads_have_one_identity_and_tell_all(void **state) {
     need_root();
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 3; i++) {
         struct tree_removal removal;
         make_wide("closed");
         assert_int_equal(in_child(remove_wide_as_nobody), 0);
@@ -284,7 +284,7 @@ static void a_swapped_directory_leads_nobody_out(void **state) {
     make_file("outside/file", "kept");
     atomic_store(&over, false);
     assert_int_equal(pthread_create(&thread, NULL, swap, NULL), 0);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 300; i++) {
         mkdir("t", 0755);
         mkdir("t/sub", 0755);
         drop(at("t"), &removal);
