@@ -15,7 +15,7 @@ import termios
 import pytest
 
 from expect import ENTRY, RECORD, RESULT, has_shape, is_shape
-from server import TREE
+from server import GUESTD, TREE
 from until import SLOWER, until
 
 GUESTCTL = os.environ.get("GUESTCTL") or str(TREE / "build/proto/client/guestctl")
@@ -474,3 +474,15 @@ def test_every_command_and_option_is_in_help_and_manual():
         options = re.findall(r"^  (?:-\w, |    )(--[a-z0-9-]+)", pages[0], re.M)
         for option in set(options) - {"--help"}:
             assert "*%s*" % option in section, "%s of %s" % (option, name)
+
+
+def test_every_option_of_guestd_is_in_its_manual():
+    manual = MANUAL.with_name("guestd.8.scd").read_text()
+    text = subprocess.run([GUESTD, "--help"], stdout=subprocess.PIPE, check=True, text=True, timeout=20 * SLOWER).stdout
+    options, limits = (set(re.findall(r"^    (--[a-z0-9-]+)", part, re.M)) for part in text.split("\nLIMITS\n"))
+    assert {"--listen", "--ready", "--token-file"} < options
+    for option in options:
+        assert "*%s*" % option in manual, option
+    assert len(limits) > 10 and "@LIMITS@" in manual  # made from proto/limits.h, as the help is
+    for name in re.findall(r"^    ([A-Z][A-Z_0-9]+)(?:=1)?[ ,]", text.split("\nENVIRONMENT\n")[1], re.M):
+        assert "*%s*" % name in manual, name
