@@ -10,12 +10,15 @@
 
 struct helper;
 
+/* What is known of way.steps[i]. */
+struct about {
+    bool failed; /* something in it stays, so it does too */
+    unsigned again;
+};
+
 struct remover {
     struct descent way;
-    struct about {   /* of way.steps[i] */
-        bool failed; /* something in it stays, so it does too */
-        unsigned again;
-    } *about;
+    struct about *about;
     size_t about_cap;
     const _Atomic bool *cancelled;
     struct tree_removal *result;
