@@ -148,9 +148,14 @@ static bool pump(struct sender *sender) {
         outlet->done(outlet);
         return true;
     }
-    if (!outlet->exited && !outlet->armed && idle(outlet))
+    if (outlet->exited || outlet->armed)
+        return false;
+    if (idle(outlet)) {
         look(outlet, true);
-    return false;
+        return false;
+    }
+    /* More came since advance looked, and nobody will tell of it. Without credit, credit will. */
+    return call_window(outlet->sender.call) > 0;
 }
 
 void outlet_start(struct outlet *outlet, struct call *call, struct job *job, uint64_t window,
