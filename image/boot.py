@@ -13,6 +13,7 @@ Tests use the class Machine. The root filesystem is never changed: writes go to 
 """
 import os
 import pathlib
+import signal
 import socket
 import struct
 import subprocess
@@ -89,6 +90,13 @@ class Machine:
         self.ready.bind(f"{self.uds}_{READY_PORT}")
         self.ready.listen()
 
+        try:
+            self.boot(backend, rootfs, arguments, memory)
+        except BaseException:
+            self.close()
+            raise
+
+    def boot(self, backend, rootfs, arguments, memory):
         control = self.directory / "vhost.sock"
         self.start(backend, "--guest-cid", "3", "--socket", control, "--uds-path", self.uds)
         self.wait_for(control.exists, 10)
@@ -160,6 +168,8 @@ class Machine:
 def main():
     if len(sys.argv) < 3:
         sys.exit(f"usage: {sys.argv[0]} DIR ROOTFS [KERNEL-ARGUMENT...]")
+    # What ends this program must not leave a machine behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Machine(sys.argv[1], sys.argv[2], sys.argv[3:]) as machine:
         print("accel", machine.accel, flush=True)
         machine.wait_ready()

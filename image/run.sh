@@ -22,9 +22,9 @@ fi
 
 finish() {
     status=$?
-    [ -z "$capsule" ] || kill "$capsule" 2>/dev/null && wait "$capsule" 2>/dev/null
-    [ -z "${root:-}" ] || umount -R "$root/dev" 2>/dev/null
-    rm -rf "$work"
+    # boot.py ends its machine when it is told to end; unshare has to be killed, and kills what is in it.
+    [ -z "$capsule" ] || kill "$stop" "$capsule" 2>/dev/null && wait "$capsule" 2>/dev/null
+    rm -rf --one-file-system "$work"
     exit "$status"
 }
 trap finish EXIT
@@ -79,6 +79,7 @@ boot_machine() {
     title 'Booting a microVM'
     mkdir "$work/machine"
     sh image/rootfs.sh "$work/bin/guestd" "$work/root.ext4" || die 'no root filesystem'
+    stop=-TERM
     python3 image/boot.py "$work/machine" "$work/root.ext4" >"$work/boot" 2>"$work/boot.err" &
     capsule=$!
     wait_line "$work/boot" '^ready' 120 || { cat "$work/boot.err"; die 'it never became ready'; }
@@ -92,6 +93,7 @@ start_container() {
     title 'No microVM can be had here: a container instead'
     sh image/needs.sh container || die 'nor can that'
     root=$work/root
+    stop=-KILL
     sh image/rootfs.sh "$work/bin/guestd" "$root/" || die 'no root filesystem'
     unshare --mount --uts --ipc --net --pid --cgroup --fork --kill-child sh -c '
         mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc" && mount -t sysfs sysfs "$1/sys" &&
