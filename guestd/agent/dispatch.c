@@ -109,7 +109,7 @@ static bool read_about(const msgpack_object *params, struct about *ret) {
             return false;
         }
     }
-    return ret->has_id && ret->id <= UINT32_MAX;
+    return ret->has_id;
 }
 
 static void take_notification(struct conn *conn, const struct message *message) {
@@ -134,8 +134,8 @@ static void take_notification(struct conn *conn, const struct message *message) 
         conn_fail(conn, STATUS_INVALID_REQUEST, "a stream notification that is not of its form");
         return;
     }
-    call = call_find(conn, (uint32_t)about.id);
-    if (!call) /* answered meanwhile */
+    call = about.id <= UINT32_MAX ? call_find(conn, (uint32_t)about.id) : NULL;
+    if (!call) /* answered meanwhile, or never was */
         return;
     call_ref(call);
     if (kind == DATA && !call_take_data(call, about.data, conn->in))

@@ -25,9 +25,13 @@ void call_sender_start(struct call *call, struct sender *sender, bool (*pump)(st
     sender->awake = false;
     if (call_answered(call)) /* nobody listens any more: never pumped */
         return;
+    if (window > UINT64_MAX - call->credit) {
+        conn_fail(conn, STATUS_INVALID_REQUEST, "credit out of range");
+        return;
+    }
+    call->credit += window; /* to what the client may have granted before this began */
     call->sender = sender;
     call_ref(call); /* an open stream holds its call, until the answer */
-    call->credit = window;
     if (conn->senders) {
         sender->next = conn->senders;
         sender->prev = conn->senders->prev;
@@ -81,9 +85,11 @@ size_t call_window(struct call *call) {
 }
 
 bool call_take_credit(struct call *call, uint64_t bytes) {
-    if (bytes > UINT64_MAX - call->credit)
+    bool fits = bytes <= UINT64_MAX - call->credit;
+
+    if (call->sender && !fits)
         return false;
-    call->credit += bytes;
+    call->credit = fits ? call->credit + bytes : UINT64_MAX;
     if (call->sender)
         sender_wake(call->sender);
     return true;

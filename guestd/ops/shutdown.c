@@ -5,6 +5,8 @@
 #include "agent/agent.h"
 #include "agent/call.h"
 
+enum { GRACE_MAX_S = 3600 };
+
 struct shutdown_params {
     uint64_t present;
     int mode;
@@ -35,11 +37,14 @@ static void on_done(int err, void *arg) {
 
 static void run(struct call *call, const void *params) {
     const struct shutdown_params *p = params;
-    uint32_t grace_ms = p->grace > 3600 ? 3600 * 1000 : (uint32_t)(p->grace * 1000);
     int r;
 
-    r = agent_power(call_agent(call), (enum link_power_mode)p->mode, grace_ms, on_done,
-                    call_ref(call));
+    if (p->grace > GRACE_MAX_S) {
+        call_fail(call, STATUS_INVALID_REQUEST, 0, "grace", "grace is at most %d s", GRACE_MAX_S);
+        return;
+    }
+    r = agent_power(call_agent(call), (enum link_power_mode)p->mode, (uint32_t)(p->grace * 1000),
+                    on_done, call_ref(call));
     if (r < 0)
         on_done(-r, call);
 }
