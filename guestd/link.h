@@ -32,6 +32,8 @@ enum link_type {
     LINK_DONE,     /* link_done: what LINK_SIGNAL, LINK_FORGET or LINK_POWER came to */
     LINK_PING,     /* link_header: answer LINK_PONG, asked only while connections or jobs exist */
     LINK_STOPPING, /* link_header: guestd shuts down: take no new work (busy) */
+    LINK_COUNTS,   /* link_counts: while there are connections, when they changed */
+    LINK_PRESSURE, /* link_pressure: stores come near to output_total */
     /* agent → supervisor */
     LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when
                           `connections` goes 0 ↔ 1 */
@@ -103,6 +105,12 @@ struct link_hello {
     struct link_config config;
 };
 
+/* What grows of struct link_hello. */
+struct link_counts {
+    struct link_header h;
+    uint64_t reaped_orphans;
+};
+
 struct link_serving {
     struct link_header h;
     uint32_t connections;
@@ -138,7 +146,7 @@ struct link_spawn {
     uint32_t grace_ms;   /* SIGTERM to SIGKILL at timeout or cancel */
     uint64_t timeout_ms; /* 0: none; counted from the start of the program */
     struct {
-        uint64_t size; /* bytes kept; 1 … 64 MiB, rounded up to pages by the supervisor */
+        uint64_t size; /* bytes kept, exactly; 1 … 64 MiB */
         uint32_t mode; /* enum store_mode */
         uint32_t pad;
     } store[2]; /* stdout, stderr */
@@ -204,7 +212,7 @@ struct store_head {
         _Atomic uint32_t eof;    /* 1: nothing comes any more */
         _Atomic uint32_t mode;   /* enum store_mode as it is now */
         uint64_t at;
-        uint64_t size;
+        _Atomic uint64_t size; /* falls, before the first lap only, when memory ends */
     } ring[2];
 };
 #define STORE_MAGIC 0x67737472u
@@ -229,6 +237,13 @@ struct link_look {
 struct link_output {
     struct link_header h;
     uint64_t job;
+};
+
+/* Output of exited jobs, the oldest first, should go (LINK_FORGET, and the mapping), `bytes` of it:
+ * running ones need the room, and keep no more once there is none. */
+struct link_pressure {
+    struct link_header h;
+    uint64_t bytes;
 };
 
 /* ── the end of a job

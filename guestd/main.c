@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -419,9 +420,20 @@ static int prepare(struct settings *settings) {
         return err;
     choose_default(settings);
     err = listen_all(settings);
+    settings->options.output_total = settings->options.config.limit[LIMIT_output_total];
     settings->options.max_jobs = settings->options.config.limit[LIMIT_processes];
     settings->options.executable = open("/proc/self/exe", O_PATH | O_CLOEXEC);
     return err;
+}
+
+/* Output may take an eighth of the machine's memory, or what the table says if that is less. */
+static void fit_output_total(struct link_config *config) {
+    struct sysinfo machine;
+    if (sysinfo(&machine) < 0)
+        return;
+    uint64_t eighth = (uint64_t)machine.totalram * machine.mem_unit / 8;
+    if (config->limit[LIMIT_output_total] > eighth)
+        config->limit[LIMIT_output_total] = eighth;
 }
 
 static int supervise(int argc, char **argv) {
@@ -431,6 +443,7 @@ static int supervise(int argc, char **argv) {
 #define X(id, otherwise, help) settings.options.config.limit[LIMIT_##id] = (otherwise);
     LIMITS(X)
 #undef X
+    fit_output_total(&settings.options.config);
     if (getpid() == 1)
         boot_proc();
     if (boot_is_init()) {

@@ -105,3 +105,11 @@ void jobs_retain(struct job *job) {
     if (!uv_is_active((uv_handle_t *)&jobs->expiry))
         start_expiry(jobs);
 }
+
+void jobs_on_pressure(struct jobs *jobs, uint64_t bytes) {
+    uint64_t most = jobs->kept > bytes ? jobs->kept - bytes : 0;
+
+    for (struct job *old = jobs->oldest; old && jobs->kept > most; old = old->newer)
+        shed(old);
+    jobs_forget_flush(jobs);
+}

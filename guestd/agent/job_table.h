@@ -88,6 +88,8 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
 int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd);
 void jobs_on_exited(struct jobs *jobs, const struct link_exited *message);
 void jobs_on_output(struct jobs *jobs, uint64_t id);
+/* job_retain.c: `bytes` of output that exited jobs keep are needed for running ones. */
+void jobs_on_pressure(struct jobs *jobs, uint64_t bytes);
 
 /* The bytes of a stream so far. */
 uint64_t job_end(const struct job *job, unsigned c);

@@ -22,6 +22,10 @@ static size_t size_of(uint32_t type) {
         return sizeof(struct link_exited);
     case LINK_DONE:
         return sizeof(struct link_done);
+    case LINK_COUNTS:
+        return sizeof(struct link_counts);
+    case LINK_PRESSURE:
+        return sizeof(struct link_pressure);
     case LINK_JOBS_END:
     case LINK_PING:
     case LINK_STOPPING:

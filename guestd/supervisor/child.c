@@ -78,21 +78,26 @@ static void confine(struct child *child) {
         fail(child, errno, LINK_STAGE_NONE);
 }
 
-/* In the manner of execvp(3), which goes on where a path leads nowhere, and remembers that one was
- * forbidden. */
+/* How much a failure says: that a file was forbidden more than that there was none, and that more
+ * than what is odd about a folder of PATH. */
+static int weight(int err) {
+    return err == EACCES ? 2 : err == ENOENT ? 1 : 0;
+}
+
+/* In the manner of execvp(3), which goes on where a path leads nowhere. */
 static void exec_candidates(struct child *child) {
-    int err = ENOENT;
+    int err = 0;
     for (char **path = child->spec->candidates; *path != NULL; path++) {
         execve(*path, child->spec->argv, child->spec->envp);
         switch (errno) {
         case EACCES:
-            err = EACCES;
-            break;
         case ENOENT:
         case ENOTDIR:
         case ESTALE:
         case ENODEV:
         case ETIMEDOUT:
+            if (err == 0 || weight(errno) > weight(err))
+                err = errno;
             break;
         default:
             fail(child, errno, errno == E2BIG ? LINK_STAGE_ARGS : LINK_STAGE_CMD);

@@ -49,6 +49,7 @@ static void turn(struct task_pipe *pipe, bool hung_up) {
         }
         close_pipe(pipe);
     }
+    tell_pressure(task->supervisor);
     if (store_over(&task->store, pipe->channel))
         ending_kill(task, LINK_REASON_OUTPUT_LIMIT);
     drain_ring(task);

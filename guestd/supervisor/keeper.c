@@ -69,6 +69,8 @@ static int start(struct supervisor *supervisor) {
     keeper->generation++;
     keeper->served = keeper->blocked = keeper->greeted = keeper->pong_owed = false;
     keeper->connections = 0;
+    keeper->counts_owed = keeper->pressed = false;
+    keeper->pressure = 0;
     err = loop_add(&supervisor->loop, &keeper->link, EPOLLIN);
     if (err < 0)
         keeper_kill(supervisor, strerror(-err));

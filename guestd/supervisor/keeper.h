@@ -19,6 +19,9 @@ struct keeper {
     unsigned table_left; /* tasks that owe a LINK_JOB */
     bool served;         /* LINK_SERVING came */
     bool stopping_owed;  /* LINK_STOPPING */
+    bool counts_owed;    /* LINK_COUNTS */
+    uint64_t pressure;   /* LINK_PRESSURE: bytes to ask for; 0: nothing owed */
+    bool pressed;        /* it was asked, and nothing exited or went since */
     bool pong_owed;      /* by the agent */
     bool blocked;        /* the link is full */
     uint32_t connections;

@@ -56,6 +56,7 @@ static void take_serving(struct supervisor *supervisor, const struct link_servin
     supervisor->keeper.served = true;
     supervisor->keeper.connections = order->connections;
     supervisor->last_active_at = order->last_active_at;
+    tell_counts(supervisor);
     keeper_watch(supervisor);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "supervisor/state.h"
+#include "supervisor/tell.h"
 
 /* A program can be over before the thread that started it has come back to tell. */
 static struct task *find_starting(struct supervisor *supervisor, pid_t pid) {
@@ -28,7 +29,10 @@ static void give(struct supervisor *supervisor, pid_t pid, int status, const str
 void reap_all(struct supervisor *supervisor) {
     int status;
     struct rusage usage;
+    uint64_t orphans = supervisor->reaped_orphans;
     for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;)
         give(supervisor, pid, status, &usage);
+    if (supervisor->reaped_orphans != orphans)
+        tell_counts(supervisor);
     power_check(supervisor);
 }

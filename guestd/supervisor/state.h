@@ -18,6 +18,7 @@ struct supervisor {
     struct nursery nursery;
     struct groups groups;
     struct tasks tasks;
+    struct store_budget budget;
     struct crew spawners;        /* 16: any of them may hang in an exec */
     struct crew walkers;         /* 1 */
     struct deadline spawn_stuck; /* all 16 do */

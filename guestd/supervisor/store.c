@@ -12,6 +12,9 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
+/* What each ring may hold whatever the others do. */
+#define STORE_SHARE (64u << 10)
+
 /* Where bytes go that no store keeps. Never read. */
 static char discarded[64 << 10];
 
@@ -63,6 +66,7 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
     memset(store, 0, sizeof *store);
     for (unsigned c = 0; c < 2; c++) {
         store->channel[c].size = size[c];
+        store->channel[c].kill_over = size[c];
         store->channel[c].mode = mode[c];
     }
     int err = lay_out(store, facts, facts_len);
@@ -71,7 +75,17 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
     return err;
 }
 
+static uint64_t held(const struct store_channel *channel) {
+    return channel->end < channel->size ? channel->end : channel->size;
+}
+
+uint64_t store_held(const struct store *store) {
+    return store->head != NULL ? held(&store->channel[0]) + held(&store->channel[1]) : 0;
+}
+
 void store_deinit(struct store *store) {
+    if (store->budget != NULL)
+        store->budget->held -= store_held(store);
     if (store->head != NULL)
         munmap(store->head, store->mapped);
     if (store->fd >= 0)
@@ -87,7 +101,10 @@ static bool keeps_first(const struct store_channel *channel) {
 }
 
 static void publish(struct store *store, unsigned c, uint64_t end) {
+    uint64_t before = held(&store->channel[c]);
     store->channel[c].end = end;
+    if (store->budget != NULL)
+        store->budget->held += held(&store->channel[c]) - before;
     atomic_store_explicit(&store->head->ring[c].end, end, memory_order_release);
 }
 
@@ -122,14 +139,36 @@ static ssize_t skip(struct store *store, unsigned c, int pipe, size_t most) {
     return got;
 }
 
-/* The kernel had no page for the bytes: lose them, and say so in the way of the mode. */
-static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t most) {
+/*
+ * Before its first lap a ring can end where it is now: every byte stays at its place. Its memory
+ * beyond was never touched, so there is none to give back.
+ */
+static void stop_growing(struct store *store, unsigned c) {
     struct store_channel *channel = &store->channel[c];
-    if (keeps_first(channel) && channel->end < channel->size) {
-        channel->size = channel->end;
-        store->head->ring[c].size = channel->end;
-    }
+    if (channel->end == 0 || channel->end >= channel->size)
+        return;
+    channel->size = channel->end;
+    atomic_store(&store->head->ring[c].size, channel->end);
+}
+
+/* The kernel had no page for the bytes: they are lost, and it is said in the way of the mode. */
+static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t most) {
+    stop_growing(store, c);
     return skip(store, c, pipe, most);
+}
+
+/* How far the ring may grow now; a few bytes are everybody's. */
+static size_t growth(struct store *store, unsigned c, size_t most) {
+    const struct store_channel *channel = &store->channel[c];
+    const struct store_budget *budget = store->budget;
+    if (budget == NULL || channel->end >= channel->size)
+        return most;
+    uint64_t left = budget->most > budget->held ? budget->most - budget->held : 0;
+    if (channel->end < STORE_SHARE && left < STORE_SHARE - channel->end)
+        left = STORE_SHARE - channel->end;
+    if (left == 0)
+        stop_growing(store, c);
+    return left > 0 && most > left ? left : most;
 }
 
 /* Bytes that wait in the pipe, or -errno. */
@@ -173,6 +212,7 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
 
 ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
     struct store_channel *channel = &store->channel[c];
+    most = growth(store, c, most);
     ssize_t got;
     if (keeps_first(channel) && channel->end >= channel->size) {
         got = skip(store, c, pipe, most);
@@ -202,7 +242,7 @@ bool store_full(const struct store *store, unsigned c) {
 
 bool store_over(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];
-    return channel->mode == STORE_KILL && channel->end > channel->size;
+    return channel->mode == STORE_KILL && channel->end > channel->kill_over;
 }
 
 bool store_ack(struct store *store, unsigned c, uint64_t acked) {

@@ -12,14 +12,21 @@
 
 #include "link.h"
 
+/* What all stores together may hold. Shared by them; NULL in a store: no bound. */
+struct store_budget {
+    uint64_t held, most;
+};
+
 struct store {
     int fd;
+    struct store_budget *budget;
     struct store_head *head; /* the whole mapping; NULL: none */
     size_t mapped;
     struct store_channel {
         uint64_t end, oldest, acked;
         uint64_t at, size;
-        uint32_t mode; /* enum store_mode */
+        uint64_t kill_over; /* the size at first; `size` falls where memory ends */
+        uint32_t mode;      /* enum store_mode */
         bool eof;
     } channel[2];
 };
@@ -30,11 +37,14 @@ struct store {
  */
 int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[2],
                const void *facts, size_t facts_len);
+/* Bytes of memory that its output takes. */
+uint64_t store_held(const struct store *store);
 /* Unmaps and closes; takes one whose head is NULL and fd is -1. */
 void store_deinit(struct store *store);
 
 /*
- * Reads up to `most` bytes from the pipe and publishes them. Returns the number of bytes, 0 at the
+ * Reads up to `most` bytes from the pipe and publishes them. A ring that may not grow any more, for
+ * the budget or for want of memory, stays as large as it is. Returns the number of bytes, 0 at the
  * end (published too), -EAGAIN, or -ENOBUFS when a BLOCK ring is full. `hung_up`: nobody holds the
  * pipe's other end.
  */

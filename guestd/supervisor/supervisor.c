@@ -151,6 +151,7 @@ static int start(struct supervisor *supervisor) {
         return err;
     look_around(supervisor);
     tasks_init(&supervisor->tasks);
+    supervisor->budget.most = supervisor->options->output_total;
     power_init(supervisor);
     keeper_init(supervisor);
     err = spawn_init(supervisor);

@@ -18,10 +18,11 @@ struct supervisor_options {
     unsigned listeners;
     struct link_config config; /* for the agent */
     uint64_t max_jobs;
-    uint32_t grace_ms;    /* SIGTERM to SIGKILL when guestd itself is told to stop */
-    bool is_init;         /* the machine's init: its end powers the machine off */
-    int executable;       /* of the agent: guestd's own file, opened */
-    char *const *program; /* PROGRAM ARGS… NULL, or NULL */
+    uint64_t output_total; /* bytes of output that all stores hold together; 0: no bound */
+    uint32_t grace_ms;     /* SIGTERM to SIGKILL when guestd itself is told to stop */
+    bool is_init;          /* the machine's init: its end powers the machine off */
+    int executable;        /* of the agent: guestd's own file, opened */
+    char *const *program;  /* PROGRAM ARGS… NULL, or NULL */
 };
 
 /* The first thing of all: blocks every signal (they wait for the loop), makes sure of fds 0 to 2,

@@ -131,6 +131,7 @@ void task_free(struct task *task) {
     unlink_task(task);
     if ((task->owed & OWED_JOB) != 0)
         supervisor->keeper.table_left--;
+    supervisor->tasks.answered_held -= task->answered_held;
     if (task->state == TASK_ANSWERED)
         supervisor->tasks.answered--;
     else
@@ -147,6 +148,7 @@ void task_free(struct task *task) {
         groups_give(&supervisor->groups, task->group, false);
     tree_forget(task);
     free(task);
+    supervisor->keeper.pressed = false;
     keeper_watch(supervisor);
 }
 
@@ -173,6 +175,8 @@ static void owe_now(struct task *task, enum task_owed what) {
 void task_started(struct task *task, const struct birth *birth) {
     task->state = TASK_RUNNING;
     task->store = birth->store;
+    if (task->supervisor->budget.most > 0)
+        task->store.budget = &task->supervisor->budget;
     task->started_at = birth->started_at;
     task->started_ns = birth->started_ns;
     if (!task->reaped_early)
@@ -281,11 +285,14 @@ static void answer(struct task *task) {
     task->state = TASK_ANSWERED;
     supervisor->tasks.running--;
     supervisor->tasks.answered++;
+    task->answered_held = store_held(&task->store);
+    supervisor->tasks.answered_held += task->answered_held;
     ending_stop(task);
     deadline_cancel(&supervisor->loop.deadlines, &task->settle);
     /* A LINK_JOB that isn't out yet tells the end too. */
     if ((task->owed & OWED_JOB) == 0)
         task_owe(task, OWED_EXITED);
+    supervisor->keeper.pressed = false;
     tell_owed(supervisor);
     /* After the answer: nobody waits for this. */
     if (task->group != NULL)

@@ -83,6 +83,7 @@ struct task {
     int64_t started_ns, reaped_ns;
 
     struct store store;
+    uint64_t answered_held; /* its part of the tasks' */
     struct task_pipe pipe[2];
     bool armed; /* LINK_LOOK: ring when `seen` is passed */
     bool eof_seen[2];
@@ -116,8 +117,9 @@ struct tasks {
     struct task *by_job[TASK_BUCKETS], *by_pid[TASK_BUCKETS];
     struct task *oldest, *newest;
     struct task *owing, **last_owing;
-    unsigned running;  /* not answered */
-    unsigned answered; /* kept until LINK_FORGET */
+    unsigned running;       /* not answered */
+    unsigned answered;      /* kept until LINK_FORGET */
+    uint64_t answered_held; /* bytes of output in their stores */
 };
 
 void tasks_init(struct tasks *tasks);

@@ -208,6 +208,24 @@ static bool tell_header(struct supervisor *supervisor, enum link_type type) {
     return say(supervisor, &message, sizeof message, -1);
 }
 
+static bool tell_numbers(struct supervisor *supervisor) {
+    struct keeper *keeper = &supervisor->keeper;
+    struct link_counts counts = {
+        .h = HEADER(LINK_COUNTS, struct link_counts),
+        .reaped_orphans = supervisor->reaped_orphans,
+    };
+    struct link_pressure pressure = {.h = HEADER(LINK_PRESSURE, struct link_pressure),
+                                     .bytes = keeper->pressure};
+    if (keeper->pressure > 0) {
+        if (!say(supervisor, &pressure, sizeof pressure, -1))
+            return false;
+        keeper->pressure = 0;
+    }
+    if (keeper->counts_owed)
+        keeper->counts_owed = !say(supervisor, &counts, sizeof counts, -1);
+    return !keeper->counts_owed;
+}
+
 void tell_owed(struct supervisor *supervisor) {
     struct keeper *keeper = &supervisor->keeper;
     if (!keeper->greeted || keeper->blocked)
@@ -218,7 +236,26 @@ void tell_owed(struct supervisor *supervisor) {
         keeper->table_told = tell_header(supervisor, LINK_JOBS_END);
     if (keeper->stopping_owed && keeper->table_told)
         keeper->stopping_owed = !tell_header(supervisor, LINK_STOPPING);
-    tell_dones(supervisor);
+    if (tell_dones(supervisor) && keeper->table_told)
+        tell_numbers(supervisor);
+}
+
+void tell_counts(struct supervisor *supervisor) {
+    if (supervisor->keeper.connections == 0)
+        return;
+    supervisor->keeper.counts_owed = true;
+    tell_owed(supervisor);
+}
+
+void tell_pressure(struct supervisor *supervisor) {
+    struct keeper *keeper = &supervisor->keeper;
+    const struct store_budget *budget = &supervisor->budget;
+    if (keeper->pressed || budget->most == 0 || supervisor->tasks.answered_held == 0 ||
+        budget->held < budget->most - budget->most / 4)
+        return;
+    keeper->pressed = true;
+    keeper->pressure = budget->most / 2;
+    tell_owed(supervisor);
 }
 
 bool tell_idle(const struct supervisor *supervisor) {

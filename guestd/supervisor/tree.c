@@ -88,8 +88,6 @@ void tree_signal(struct task *task, int signal) {
     struct groups *groups = &task->supervisor->groups;
     struct pids hit = {0};
     group_signal(groups, task->group, signal, 0, &hit);
-    if (signal == SIGTERM)
-        group_signal(groups, task->group, SIGCONT, 0, &hit);
     for (unsigned i = 0; i < hit.count; i++) {
         if (hit.pid[i] != task->pid)
             pids_add(&task->hit, hit.pid[i]);

@@ -19,8 +19,7 @@ struct orphans {
 
 /* 0 or -errno. */
 int tree_init(struct supervisor *supervisor);
-/* To everybody in the tree, the leader too. SIGTERM wakes stopped ones up, so that it can be heard.
- */
+/* To everybody in the tree, the leader too. */
 void tree_signal(struct task *task, int signal);
 /* Who of the tree is alive, the leader not counted: task->alive, task->looked. False: it will be
  * known later, and task_settle is called then. */

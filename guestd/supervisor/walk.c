@@ -215,8 +215,6 @@ void walk_run(struct chore *chore) {
         kill_all(walk, &census);
     else if (walk->signal != 0)
         pass(walk, &census, walk->signal, &seen, &fresh);
-    if (walk->signal == SIGTERM)
-        pass(walk, &census, SIGCONT, &seen, &fresh); /* a stopped process would not hear it */
     pids_deinit(&seen);
     pass(walk, &census, 0, &walk->alive, &fresh);
     free(census.all);

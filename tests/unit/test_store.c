@@ -175,6 +175,42 @@ static void test_ring_offsets(void **state) {
     end(&f);
 }
 
+/* At the bound of all stores rings stay as they are; a few bytes are everybody's. */
+static void test_budget(void **state) {
+    static char block[300001];
+    memset(block, 'x', 300000);
+    struct store_budget budget = {.most = 200000};
+    struct fixture head, ring, late;
+    begin(&head, 1 << 20, STORE_HEAD);
+    begin(&ring, 1 << 20, STORE_DROP);
+    begin(&late, 1 << 20, STORE_KILL);
+    head.store.budget = ring.store.budget = late.store.budget = &budget;
+    memcpy(block, "first", 5);
+    put(&head, block);
+    fill(&head);
+    assert_int_equal(head.store.head->ring[0].size, 200000);
+    assert_int_equal(head.store.head->ring[0].end, 300000);
+    assert_int_equal(budget.held, 200000);
+    memcpy(block + 300000 - 4, "last", 4);
+    put(&ring, block);
+    fill(&ring);
+    assert_int_equal(ring.store.head->ring[0].size, 65536);
+    uint64_t from;
+    char *text = rig_output(ring.store.fd, 0, &from, NULL);
+    assert_int_equal(from, 300000 - 65536);
+    assert_string_equal(text + strlen(text) - 4, "last");
+    free(text);
+    put(&late, block);
+    fill(&late);
+    assert_int_equal(late.store.head->ring[0].size, 65536);
+    assert_false(store_over(&late.store, 0)); /* it is not over what was asked for */
+    assert_int_equal(budget.held, 200000 + 2 * 65536);
+    end(&head);
+    end(&ring);
+    end(&late);
+    assert_int_equal(budget.held, 0);
+}
+
 static void test_sealed(void **state) {
     struct fixture f;
     begin(&f, 10, STORE_HEAD);
@@ -203,6 +239,7 @@ int main(void) {
         cmocka_unit_test(test_block_waits_for_the_reader),
         cmocka_unit_test(test_end),
         cmocka_unit_test(test_ring_offsets),
+        cmocka_unit_test(test_budget),
         cmocka_unit_test(test_sealed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
