@@ -43,14 +43,14 @@ static bool wants_log(void) {
 int filter_agent_load(void) {
     struct sock_filter ops[COUNT];
     struct sock_fprog program = {.len = COUNT, .filter = ops};
-    bool log = wants_log();
+    uint32_t otherwise = wants_log() ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | ENOSYS;
 
     memcpy(ops, program_agent, sizeof(ops));
     for (size_t i = 0; i < COUNT; i++) {
         if (BPF_CLASS(ops[i].code) == BPF_JMP && ops[i].k == PROGRAM_OWN_PID)
             ops[i].k = (uint32_t)getpid();
-        if (log && BPF_CLASS(ops[i].code) == BPF_RET && ops[i].k == (SECCOMP_RET_ERRNO | ENOSYS))
-            ops[i].k = SECCOMP_RET_TRAP;
+        if (BPF_CLASS(ops[i].code) == BPF_RET && ops[i].k == PROGRAM_OTHERWISE)
+            ops[i].k = otherwise;
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;

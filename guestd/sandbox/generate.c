@@ -19,8 +19,9 @@ static int print_program(const char *name, scmp_filter_ctx ctx) {
         return -errno;
     r = seccomp_export_bpf(ctx, fd);
     lseek(fd, 0, SEEK_SET);
-    printf("/* Generated from rules_*.c by generate.c. */\n#define PROGRAM_OWN_PID 0x%x\n",
-           OWN_PID);
+    printf("/* Generated from rules_*.c by generate.c. */\n#define PROGRAM_OWN_PID 0x%x\n"
+           "#define PROGRAM_OTHERWISE 0x%x\n",
+           OWN_PID, OTHERWISE);
     printf("static const struct sock_filter %s[] = {\n", name);
     while (r == 0 && read(fd, &op, sizeof(op)) == sizeof(op))
         printf("    {0x%02x, %u, %u, 0x%08x},\n", op.code, op.jt, op.jf, op.k);
@@ -31,7 +32,7 @@ static int print_program(const char *name, scmp_filter_ctx ctx) {
 
 int main(int argc, char **argv) {
     bool agent = argc == 2 && strcmp(argv[1], "agent") == 0;
-    scmp_filter_ctx ctx = seccomp_init(agent ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_ALLOW);
+    scmp_filter_ctx ctx = seccomp_init(agent ? OTHERWISE : SCMP_ACT_ALLOW);
     int r;
 
     /* The target's kernel counts, not this one's. Kernels before 4.14 read KILL_PROCESS as

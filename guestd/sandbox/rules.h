@@ -17,6 +17,10 @@
  * high. */
 #define OWN_PID UINT32_C(0x7e57ca5e)
 
+/* Stands for the answer to what the agent's rules don't name: filter.c puts ENOSYS in its place, or
+ * a trap. A call that shall never trap can still have a rule that says ENOSYS. */
+#define OTHERWISE SCMP_ACT_ERRNO(0xfed)
+
 /* Fill a new filter. Return 0 or -errno. */
-int rules_agent(scmp_filter_ctx ctx);   /* on top of ENOSYS */
+int rules_agent(scmp_filter_ctx ctx);   /* on top of OTHERWISE */
 int rules_default(scmp_filter_ctx ctx); /* on top of allow */

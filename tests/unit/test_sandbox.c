@@ -177,10 +177,15 @@ static void filter_lets_the_agent_work(void **state) {
 static int log_pipe[2];
 
 static void logs(void) {
+    pthread_t thread;
+    int done = 0;
+
     dup2(log_pipe[1], STDERR_FILENO);
     setenv("GUESTD_SECCOMP_LOG", "1", 1);
     load();
     REFUSED(bind(0, NULL, 0), ENOSYS);
+    CHECK(pthread_create(&thread, NULL, set_true, &done) == 0);
+    CHECK(pthread_join(thread, NULL) == 0 && done == 1);
 }
 
 static void filter_tells_in_development(void **state) {
