@@ -138,7 +138,7 @@ cpu_family = '$machine'
 cpu = '$machine'
 endian = 'little'
 EOF
-    # Asked for by the top meson.build, used at build time only (guestd/sandbox).
+    # Asked for by the top meson.build; used at build time only (guestd/sandbox).
     ln -sf "$(pkg-config --variable=libdir libseccomp)/pkgconfig/libseccomp.pc" "$prefix/lib/pkgconfig/"
     build=$(mktemp -d "$musl/build.XXXXXX")
     trap 'rm -rf "$build"' EXIT
@@ -169,6 +169,7 @@ for tool in gcc meson ninja cmake make pkg-config apt-get dpkg-source; do
 done
 [ -f "/usr/lib/$machine-linux-musl/rcrt1.o" ] || { say "needs musl-tools"; exit 1; }
 mkdir -p "$musl"
+exec 9>"$musl/lock" && flock 9 # one at a time: they share the compiler's files and the libraries
 make_compiler
 if [ ! -e "$prefix/complete" ]; then
     rm -rf "$musl/src" "$prefix"

@@ -40,6 +40,7 @@ class TestBoot:
         hello = client.hello()
         assert hello["protocol"] == 1
         assert hello["kill_tree"] == "cgroup"
+        assert client.ping()["uptime_ms"] > 0
 
     def test_guestd_is_pid_1(self, client):
         assert sh(client, "readlink /proc/1/exe") == "/sbin/init"
@@ -202,8 +203,9 @@ class TestLife:
         assert "Restarting system" in capsule.console()
 
     def test_programs_end_powers_the_machine_off(self, boot):
-        capsule = boot("--", "/bin/sleep", "4")
+        capsule = boot("guestd.hostname=box", "--", "/bin/sleep", "4")
         with capsule.connect() as client:
+            assert sh(client, "hostname") == "box"
             until(lambda: [p.tag for p in client.commands.list()] == ["main"], "the program is known as main")
             assert capsule.wait_ended(30) == 0
         assert "Power down" in capsule.console()
