@@ -213,8 +213,8 @@ def open_address(address, timeout=None):
     if parts[0] == "firecracker":
         return _firecracker(parts[1], parts[2], timeout)
     if parts[0] == "fd":
-        return socket.socket(fileno=parts[1])
-    if parts[0] == "tcp":
+        sock = socket.socket(fileno=parts[1])
+    elif parts[0] == "tcp":
         sock = socket.create_connection(parts[1:], timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     else:

@@ -114,8 +114,8 @@ class Guestd:
     def raw(self):
         """A bare socket to a unix listener, for frames that no client would send."""
         sock = socket.socket(socket.AF_UNIX)
+        sock.connect(self.address.partition(":")[2])  # with a timeout, a full backlog would be an error
         sock.settimeout(20 * SLOWER)
-        sock.connect(self.address.partition(":")[2])
         return sock
 
     def stderr(self):
@@ -171,9 +171,9 @@ class Shared(Guestd):
 
     def __init__(self, *options, **more):
         super().__init__(*options, **more)
-        with self.connect() as client:  # what is made when first needed: pool threads, a spawn thread
+        with self.connect() as client:  # what is made when first needed: threads, a list of uploads under way
             client.commands.run("true")
-            client.files.stat("/")
+            client.files.write("%s/first" % self.folder, b"")
         self.first_agent = self.agent()
         self.before = self._quiet_fds()
 
@@ -192,13 +192,15 @@ class Shared(Guestd):
         assert self.process.poll() is None, "guestd ended: " + self.stderr()
         assert self.agent() == self.first_agent, "the agent was replaced: " + self.stderr()
         until(lambda: not procs.zombies(self.pid) and not procs.zombies(self.first_agent), "no zombie is left")
-        now = None
+        changed = []
 
         def same():
-            nonlocal now
-            now = self._fds()
-            return now == self.before
+            changed.clear()
+            for old, new in zip(self.before, self._fds()):
+                changed.extend(["-" + fd for fd in old if fd not in new] + ["+" + fd for fd in new if fd not in old])
+            return not changed
         try:
-            until(same, "fds are as at the start", 5)
+            until(same, "fds are as at the start", 3)
         except AssertionError:
-            assert now == self.before
+            self.before = self._fds()  # told once
+            raise AssertionError("fds are not as at the start: " + " ".join(changed)) from None

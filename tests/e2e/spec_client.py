@@ -4,8 +4,8 @@
         c.hello()
         c.call("exec", cmd="echo", args=["hello"])["stdout"]
 
-One thread, no callbacks: whoever waits for an answer reads the frames of all calls meanwhile. Every frame
-is checked before it is believed (§14); what an honest agent would never send raises Untrusted.
+One thread: whoever waits for an answer reads the frames of all calls meanwhile. Every frame is checked before it
+is believed (§14); what no honest agent sends raises Untrusted.
 """
 
 import collections
@@ -18,8 +18,7 @@ import msgpack
 
 LEVELS, OBJECTS = 16, 262144  # of a body, §2
 DATA_MAX = 256 * 1024         # bytes of data in one frame of the agent, §7
-WINDOW = 1048576              # what a stream starts with unless `window` says otherwise, §7
-STREAM_CREDIT = 262144        # what an upload starts with unless the limits say otherwise, §11
+WINDOW, STREAM_CREDIT = 1048576, 262144  # what the agent and an upload start with unless told otherwise, §7
 
 
 class AgentError(Exception):
@@ -137,7 +136,7 @@ class Call:
     """One request and the stream it may have (§7)."""
 
     def __init__(self, client, msgid, method, params, auto):
-        self.client, self.id, self.method, self.auto = client, msgid, method, auto
+        self.client, self.id, self.auto = client, msgid, auto
         first = params.get("off", 0) if method == "file.read" else 0
         self.events, self.gaps, self.ends = [], [], {}
         self.data = collections.defaultdict(bytearray)  # by channel; a gap leaves no trace in it
@@ -145,11 +144,7 @@ class Call:
         self.window = self.granted = params.get("window", WINDOW)
         self.came = 0  # data bytes of all channels
         self.credit = client.limit("stream_credit", STREAM_CREDIT)
-        self.result = self.error = None
-
-    @property
-    def done(self):
-        return self.result is not None or self.error is not None
+        self.done, self.error, self.result = False, None, None
 
     def until(self, condition, timeout=30):
         """Reads frames until the condition holds, which it must do before the timeout."""
@@ -201,7 +196,7 @@ class Call:
             self.came += len(data)
             trust(self.came <= self.granted, "more data than was credited")
             self.data[ch] += data
-            if self.auto and self.came > self.granted - self.window * 3 // 4:
+            if self.auto and self.came >= self.granted - self.window * 3 // 4:
                 self.grant(self.came + self.window - self.granted)
         elif method == "stream.gap":
             trust(type(ch) is str and is_uint(p.get("to")) and ch not in self.ends
@@ -229,8 +224,7 @@ class Client:
         self.socket.close()
 
     def limit(self, name, default):
-        value = self.limits.get(name)
-        return value if is_uint(value) else default
+        return self.limits[name] if is_uint(self.limits.get(name)) else default
 
     def hello(self, /, **params):
         result = self.call("hello", **{"protocol": 1, "max_frame": self.max_frame, **params})
@@ -245,12 +239,11 @@ class Client:
         self.send([0, msgid, method, params])
         return call
 
-    def call(self, method, /, timeout=30, **params):
-        """A request and its answer. (A param named timeout goes through `start`.)"""
-        return self.start(method, **params).wait(timeout)
+    def call(self, method, /, within=30, **params):
+        return self.start(method, **params).wait(within)
 
-    def send(self, message, timeout=30):
-        self.send_raw(frame(message), timeout)
+    def send(self, message):
+        self.send_raw(frame(message))
 
     def send_raw(self, data, timeout=30):
         data, deadline = memoryview(data), time.monotonic() + timeout
@@ -262,8 +255,7 @@ class Client:
                     return  # what the agent had to say about it is still to be read
 
     def _ready(self, deadline, writers=()):
-        left = deadline - time.monotonic()
-        readable, writable, _ = select.select([self.socket], writers, [], max(left, 0))
+        readable, writable, _ = select.select([self.socket], writers, [], max(deadline - time.monotonic(), 0))
         if not readable and not writable:
             raise TimeoutError("nothing came before the deadline")
         if readable:
@@ -295,7 +287,7 @@ class Client:
         if m[0] == 1:
             trust(m[1] in self.calls, "a response that nobody waits for")
             call = self.calls.pop(m[1])
-            call.error, call.result = m[2], m[3]
+            call.done, call.error, call.result = True, m[2], m[3]
         elif m[:2] == [2, "protocol.error"]:
             raise Lost(m[2].get("code"), m[2].get("message"))
         else:

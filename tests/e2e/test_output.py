@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from expect import fails
-from guestproto import Client, Connection, open_address
+from guestproto import Client, Connection, Data, open_address
 from until import until
 
 pytestmark = pytest.mark.valgrind
@@ -90,8 +90,13 @@ def test_a_program_that_was_cut_itself_is_bytes(client):
 
 
 def test_the_largest_max_output(client):
-    result = client.commands.run("head -c 40000000 /dev/zero", max_output=64 * MIB, encoding="raw")
-    assert len(result.stdout) == 40000000 and not result.truncated
+    """A captured result has to fit a frame, both streams; 64 MiB are for who takes the output as a stream."""
+    result = client.commands.run("head -c 30000000 /dev/zero", max_output=30000000, encoding="raw")
+    assert len(result.stdout) == 30000000 and not result.truncated
+    with fails("too_large", field="max_output"):
+        client.commands.run("true", max_output=64 * MIB)
+    stream = client.commands.exec_stream("head -c 90000000 /dev/zero", max_output=64 * MIB)
+    assert sum(len(item.data) for item in stream if isinstance(item, Data)) == 90000000
 
 
 def test_a_result_that_the_client_could_not_take_is_refused_before_the_start(guestd, folder):

@@ -6,7 +6,7 @@ import pytest
 
 import procs
 from expect import RECORD_OF_EXIT, fails, has_shape
-from guestproto import Data, End, Event, GuestError
+from guestproto import Data, End, Event, Gap, GuestError
 from raw import Raw
 from until import until
 
@@ -122,6 +122,35 @@ def test_a_slow_reader_makes_its_own_program_wait_and_loses_nothing(guestd, clie
     request.credit(MIB)
     got += b"".join(item.data for item in request if isinstance(item, Data))
     assert got == "".join("%d\n" % n for n in range(1, 3000001)).encode()
+
+
+def test_drop_overwrites_the_oldest_and_tells_the_gap(client):
+    request = client.start("exec", cmd="seq", args=["1000000"], stream=True, window=0, on_full="drop",
+                           max_output=256 * KIB, auto_credit=False)
+    pid = request.next(20).fields["pid"]
+    until(lambda: not procs.alive(pid), "the program ends, though nobody reads it")
+    whole = "".join("%d\n" % n for n in range(1, 1000001)).encode()
+    request.auto_credit = True
+    request.credit(MIB)
+    at, gone = 0, 0
+    for item in request:  # the client itself holds offsets and gaps against each other
+        if isinstance(item, Gap):
+            gone += item.end - item.start
+            at = item.end
+        elif isinstance(item, Data):
+            assert whole[at:at + len(item.data)] == item.data
+            at += len(item.data)
+        elif isinstance(item, End) and item.ch == "stdout":
+            assert item.off == at == len(whole)
+    assert 0 < gone <= len(whole) - 256 * KIB
+    assert request.result()["stdout_bytes"] == len(whole)
+
+
+@pytest.mark.parametrize("params", [{"on_full": "drop"}, {"on_full": "block"},
+                                    {"on_full": "block", "background": True}, {"on_full": "spill", "stream": True}])
+def test_on_full_where_it_means_nothing(client, params):
+    with fails("invalid_request", field="on_full"):
+        client.call("exec", cmd="true", **params)
 
 
 def test_many_streams_at_once_are_each_whole(client):

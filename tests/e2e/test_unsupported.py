@@ -8,8 +8,7 @@ METHODS = ["process.attach", "process.input", "process.close_stdin", "process.re
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "upgrade", "log"]
 
-FIELDS = {"stdin_open": True, "pty": {"rows": 24, "cols": 80}, "limits": {"nofile": 100}, "key": "once",
-          "on_full": "drop"}
+FIELDS = {"stdin_open": True, "pty": {"rows": 24, "cols": 80}, "limits": {"nofile": 100}, "key": "once"}
 
 
 @pytest.mark.parametrize("method", METHODS)
