@@ -101,7 +101,8 @@ static bool advance(struct outlet *outlet, unsigned c) {
         return false;
     window = call_window(outlet->sender.call);
     if (window == 0) {
-        if (!outlet->exited || !outlet->job->detached)
+        outlet->starved = !outlet->exited || !outlet->job->detached;
+        if (outlet->starved)
             return false;
         send_gap(outlet, c, end);
     } else if (outlet->opener && !outlet->job->detached) {
@@ -122,16 +123,10 @@ static bool send_ends(struct outlet *outlet) {
     return true;
 }
 
-/* All was sent that is there, so the next byte should be told of. */
-static bool idle(const struct outlet *outlet) {
-    const struct view *view = &outlet->job->view;
-
-    return outlet->sent[0] == view_end(view, 0) && outlet->sent[1] == view_end(view, 1);
-}
-
 static bool pump(struct sender *sender) {
     struct outlet *outlet = outlet_of(sender);
 
+    outlet->starved = false;
     for (unsigned i = 0; i < 2; i++) {
         unsigned c = outlet->next;
 
@@ -148,14 +143,10 @@ static bool pump(struct sender *sender) {
         outlet->done(outlet);
         return true;
     }
-    if (outlet->exited || outlet->armed)
-        return false;
-    if (idle(outlet)) {
+    /* What came since it was looked for rings at once. Without credit nobody needs to know. */
+    if (!outlet->exited && !outlet->armed && !outlet->starved)
         look(outlet, true);
-        return false;
-    }
-    /* More came since advance looked, and nobody will tell of it. Without credit, credit will. */
-    return call_window(outlet->sender.call) > 0;
+    return false;
 }
 
 void outlet_start(struct outlet *outlet, struct call *call, struct job *job, uint64_t window,
