@@ -10,6 +10,7 @@ program=$cache/vhost/bin/vhost-device-vsock
 mkdir -p "$cache/vhost"
 exec 9>"$cache/vhost/lock" && flock 9 # one builds, the others find it built
 if [ ! -x "$program" ]; then
+    echo 'building vhost-device-vsock, about a minute' >&2
     # /usr/bin first: another cargo that a person has may be too old, or of another target.
     PATH=/usr/bin:$PATH cargo install -q vhost-device-vsock --version 0.3.0 --locked --root "$cache/vhost" >&2
 fi

@@ -30,11 +30,16 @@ add_module() {
     done
 }
 
-fetch_kernel() {
+download() {
     meta=linux-image-cloud-$(dpkg --print-architecture)
-    package=$(apt-cache depends "$meta" | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
-    [ -n "$package" ] || { echo "initrd: no package $meta here" >&2; exit 1; }
-    (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >&2 && dpkg-deb -x ./*.deb tree)
+    package=$(apt-cache depends "$meta" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
+    [ -n "$package" ] && (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$package" >&2)
+}
+
+fetch_kernel() {
+    # Lists that are missing or old name no package, or one that is gone.
+    download || { apt-get update -q >&2 && download; } || { echo "initrd: no cloud kernel to be had" >&2; exit 1; }
+    dpkg-deb -x "$work"/*.deb "$work/tree"
     version=$(ls "$work/tree/lib/modules")
     depmod -b "$work/tree" "$version"
     mkdir -p "$work/kernel/modules"

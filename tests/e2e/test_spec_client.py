@@ -253,7 +253,7 @@ def test_connections_and_requests_are_limited(spec_start):
         slow = [c.start("exec", cmd="sleep", args=["1000"]) for _ in range(3)]
         assert flaw(c, "ping") == ("limit_exceeded", None)
         slow[0].cancel()
-        slow[0].wait()
+        slow[0].until(lambda: slow[0].done)
         c.call("ping")
 
 
@@ -268,9 +268,9 @@ def test_vectors_here_and_at_the_agent(spec_guestd, spec_conn, name):
         if name.endswith(".ok.hex"):
             m = c.read(time.monotonic() + 5)
             assert what == ("request", "response", "notification")[m[0]] + ("" if m[0] == 1 else f" {m[-2]}")
-            if m[0] == 0 or what[13:] in ("stream.cancel", "stream.credit") or set(m[-1]) in ({"id"}, {"id", "data"}):
-                return
-            code = "invalid_request"  # what only the agent says
+            if m[0] == 0 or m[0] == 2 and set(m[2]) in ({"id"}, {"id", "bytes"}, {"id", "data"}):
+                return  # a client may say it
+            code = "invalid_request"
         else:
             with pytest.raises(TimeoutError if "INCOMPLETE" in what else sc.Untrusted):
                 c.read(time.monotonic() + 0.1)
@@ -553,7 +553,7 @@ def test_background_list_get_wait(spec_guestd, spec_conn):
             assert (r["pid"], r["tag"], r["cmd"], r["cwd"], r["state"]) == (p["pid"], "spec-list", "sh", "/", "running")
             assert r["background"] is True and r["user"] == "nobody" and "exit_code" not in r
         assert p["pid"] in pids()
-        assert flaw(spec_conn, "process.wait", tag="spec-list", timeout=0) == ("timeout", None)
+        assert flaw(spec_conn, "process.wait", tag="spec-list", timeout=0)[0] == "timeout"
         with spec_guestd.client() as other:
             waits = [c.start("process.wait", tag="spec-list", output=True) for c in (spec_conn, spec_conn, other)]
             assert spec_conn.call("process.kill", tag="spec-list", signal="TERM") == {}
