@@ -215,6 +215,7 @@ int jobs_start(struct jobs *jobs, const struct job_order *order, struct job_watc
         r = r < 0 ? r : -ENOMEM;
     } else {
         jobs->counter++;
+        job->detached = order->mode != STORE_BLOCK;
         r = send_spawn(job, order, (struct slice){(uint8_t *)blob.data, blob.size});
         if (r < 0)
             job_unlist(job);

@@ -26,8 +26,8 @@ struct job {
     enum job_state state;
     uint64_t id;
     int32_t pid;
-    bool gapped; /* its opener was told of a gap */
-    bool detached;
+    bool gapped;   /* its opener was told of a gap */
+    bool detached; /* its store overwrites: nothing waits for its opener, or no more */
     bool released; /* the supervisor may let go of it, or was told so */
     double started_at;
     struct facts *facts;

@@ -101,7 +101,7 @@ static bool advance(struct outlet *outlet, unsigned c) {
         return false;
     window = call_window(outlet->sender.call);
     if (window == 0) {
-        outlet->starved = !outlet->exited || !outlet->job->detached;
+        outlet->starved = !outlet->exited || !outlet->released;
         if (outlet->starved)
             return false;
         send_gap(outlet, c, end);
@@ -123,9 +123,7 @@ static bool send_ends(struct outlet *outlet) {
     return true;
 }
 
-static bool pump(struct sender *sender) {
-    struct outlet *outlet = outlet_of(sender);
-
+static bool send_next(struct outlet *outlet) {
     outlet->starved = false;
     for (unsigned i = 0; i < 2; i++) {
         unsigned c = outlet->next;
@@ -147,6 +145,15 @@ static bool pump(struct sender *sender) {
     if (!outlet->exited && !outlet->armed && !outlet->starved)
         look(outlet, true);
     return false;
+}
+
+static bool pump(struct sender *sender) {
+    struct outlet *outlet = outlet_of(sender);
+    struct job *job = job_ref(outlet->job);
+    bool sent = send_next(outlet); /* a lost connection lets go of the job under way */
+
+    job_unref(job);
+    return sent;
 }
 
 void outlet_start(struct outlet *outlet, struct call *call, struct job *job, uint64_t window,
@@ -173,6 +180,7 @@ void outlet_exited(struct outlet *outlet) {
 void outlet_release(struct outlet *outlet) {
     if (!outlet->job)
         return;
+    outlet->released = true;
     job_detach(outlet->job);
     sender_wake(&outlet->sender);
 }

@@ -20,6 +20,7 @@ struct outlet {
     struct job *job;   /* the owner's job_watch keeps it */
     bool opener;       /* the job waits for this one */
     bool armed;        /* a doorbell is asked for and has not rung */
+    bool released;     /* nothing is to wait for the client any more */
     bool starved;      /* there are bytes, and no credit for them */
     bool exited;       /* then `last` says where each channel ends */
     bool ended;        /* both stream.end were sent */

@@ -8,8 +8,12 @@
 #include "ops/exec_private.h"
 #include "proto/message.h"
 
-/* Lets go of everything: the exec lies in the call's arena. */
+/* Lets go of everything: the exec lies in the call's arena. A lost connection may have done so
+ * already. */
 static void finish(struct exec *exec) {
+    if (exec->finished)
+        return;
+    exec->finished = true;
     job_unwatch(&exec->watch);
     call_unref(exec->call);
 }
@@ -45,36 +49,41 @@ static struct exec *exec_of(struct job_watch *watch) {
     return (struct exec *)((char *)watch - offsetof(struct exec, watch));
 }
 
+/* Whatever is sent can find the connection lost, and so end in on_cancel. */
+static void start_stream(struct exec *exec) {
+    int64_t window = exec->params->window;
+    struct call *call = call_ref(exec->call);
+
+    send_started(exec);
+    if (!exec->finished)
+        outlet_start(&exec->outlet, call, exec->watch.job,
+                     window >= 0 ? (uint64_t)window : DEFAULT_WINDOW, on_streamed);
+    if (!exec->finished && exec->cancelled)
+        outlet_release(&exec->outlet);
+    call_unref(call);
+}
+
 static void on_started(struct job_watch *watch, const struct failure *failure) {
     struct exec *exec = exec_of(watch);
 
-    if (failure) {
-        if (exec->cancelled)
-            call_fail(exec->call, STATUS_CANCELLED, 0, NULL, "cancelled");
-        else
-            call_fail_with(exec->call, failure);
+    if (failure && exec->cancelled) {
+        call_fail(exec->call, STATUS_CANCELLED, 0, NULL, "cancelled");
         finish(exec);
-        return;
-    }
-    if (exec->order.background) {
+    } else if (failure) {
+        call_fail_with(exec->call, failure);
+        finish(exec);
+    } else if (exec->order.background) {
         reply_started(exec);
         finish(exec);
-        return;
-    }
-    if (exec->cancelled)
-        job_cancel(watch->job);
-    if (exec->cancelled && exec->order.stream)
-        job_detach(watch->job);
-    if (call_answered(exec->call)) { /* lost */
-        finish(exec);
-        return;
-    }
-    if (exec->order.stream) {
-        int64_t window = exec->params->window;
-
-        send_started(exec);
-        outlet_start(&exec->outlet, exec->call, watch->job,
-                     window >= 0 ? (uint64_t)window : DEFAULT_WINDOW, on_streamed);
+    } else {
+        if (exec->cancelled)
+            job_cancel(watch->job);
+        if (call_answered(exec->call)) { /* lost */
+            job_detach(watch->job);
+            finish(exec);
+        } else if (exec->order.stream) {
+            start_stream(exec);
+        }
     }
 }
 

@@ -36,7 +36,7 @@ struct exec {
     struct job_order order;
     struct job_watch watch;
     struct outlet outlet;
-    bool cancelled;
+    bool cancelled, finished;
 };
 
 /* ── exec_user.c ── */
