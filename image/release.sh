@@ -5,6 +5,7 @@
 # Why musl: glibc's start alone executes 68 CPUID instructions, each a VM exit (0.85 ms a start); musl executes none.
 #
 # The libraries are built once, in GUESTD_CACHE (default ~/.cache/guestd); remove its folder `musl` to make them anew.
+# Exit status 3: the source packages can't be had here, which is no fault of guestd.
 set -eu
 
 [ $# -eq 1 ] || { echo "usage: $0 OUT" >&2; exit 2; }
@@ -17,11 +18,13 @@ prefix=$musl/root
 cc=$musl/cc
 export LC_ALL=C
 
+failure=1
+
 say() { echo "release: $*" >&2; }
 
 # Runs a noisy step; its words are shown only when it fails.
 quietly() {
-    "$@" >"$musl/log" 2>&1 || { cat "$musl/log" >&2; say "failed: $*"; exit 1; }
+    "$@" >"$musl/log" 2>&1 || { cat "$musl/log" >&2; say "failed: $*"; exit "$failure"; }
 }
 
 # The compiler: gcc with musl's specs, mended. Debian's make -static-pie a dynamic executable that asks for ld-musl;
@@ -58,9 +61,11 @@ fetch_sources() {
     set -- -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$apt/parts" \
         -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root -q
     say "fetching the sources of libuv, msgpack-c and libmd"
-    quietly apt-get "$@" update
+    failure=3
+    apt-get "$@" update >"$musl/log" 2>&1 || : # one dead source of several is none of ours
     cd "$musl/src"
     quietly apt-get "$@" source --only-source libuv1 msgpack-c libmd
+    failure=1
     cd "$here"
 }
 

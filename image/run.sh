@@ -44,17 +44,22 @@ die() {
 build() {
     title 'Building'
     sh image/needs.sh build || die 'cannot build here'
-    if sh image/release.sh "$work/bin" 2>"$work/release.log"; then
-        how='musl, static-pie'
-    else
-        tail -n 3 "$work/release.log"
-        note release 'cannot be made here; a plain build instead'
+    sh image/release.sh "$work/bin" >"$work/release.log" 2>&1
+    case $? in
+    0) how='musl, static-pie' ;;
+    3)
+        note release 'the libraries'\'' sources cannot be had here: a plain build instead'
         meson setup "$work/plain" --buildtype=release -Dtests=false >"$work/log" 2>&1 &&
             meson compile -C "$work/plain" >>"$work/log" 2>&1 || { tail -n 30 "$work/log"; die 'the build failed'; }
         mkdir -p "$work/bin"
         find "$work/plain" -type f \( -name guestd -o -name guestctl \) -exec cp {} "$work/bin/" \;
         how='glibc, shared libraries'
-    fi
+        ;;
+    *)
+        tail -n 30 "$work/release.log"
+        die 'the release build failed'
+        ;;
+    esac
     for program in guestd guestctl; do
         note "$program" "$(($(stat -c %s "$work/bin/$program") / 1024)) KiB, $how"
     done
@@ -90,7 +95,7 @@ boot_machine() {
 
 # No QEMU: the same binary as PID 1 of fresh namespaces, on a Unix socket.
 start_container() {
-    title 'No microVM can be had here: a container instead'
+    [ -n "${GUESTD_CONTAINER:-}" ] && title 'A container, as asked' || title 'No microVM can be had here: a container instead'
     sh image/needs.sh container || die 'nor can that'
     root=$work/root
     stop=-KILL
