@@ -102,7 +102,6 @@ static int start(struct agent *agent, int (*confine)(void)) {
         agent->limit[LIMIT_processes] = agent->hello.max_jobs;
     agent->last_active_at = agent->hello.last_active_at;
     agent->started_ns = boottime_ns();
-    setenv("UV_THREADPOOL_SIZE", "16", 1); /* before the pool's first use; read once */
     r = confine();
     if (r < 0)
         return r;
@@ -117,6 +116,9 @@ static int start(struct agent *agent, int (*confine)(void)) {
     agent->jobs = jobs_new(agent);
     if (!agent->jobs)
         return UV_ENOMEM;
+    /* Before the pool's first use, which reads it once; after the job table has taken what programs
+     * inherit. */
+    setenv("UV_THREADPOOL_SIZE", "16", 1);
     r = link_start(agent);
     if (r < 0)
         return r;
