@@ -434,6 +434,56 @@ static void a_full_link_loses_nothing(void **state) {
     assert_true(silent());
 }
 
+/* ── what goes ── */
+
+/* Running ones need the room: the oldest exited lose their output, their records stay. */
+static void pressure_takes_the_oldest_output(void **state) {
+    uint64_t ids[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct store_file file = store_file_make(STORE_HEAD, 4096, "", 0);
+        struct seen seen = watching();
+        struct failure failure;
+        int spec;
+
+        store_file_write(&file, 0, "output");
+        assert_int_equal(order(NULL, &seen, &failure), 0);
+        ids[i] = hear(LINK_SPAWN, &spec).spawn.job;
+        close(spec);
+        say(&(struct link_spawned){.h = {LINK_SPAWNED, sizeof(struct link_spawned)},
+                                   .job = ids[i],
+                                   .pid = 100 + i},
+            file.fd);
+        store_file_close(&file);
+        exits(ids[i]);
+    }
+    say(&(struct link_pressure){{LINK_PRESSURE, sizeof(struct link_pressure)}, 3}, -1);
+    assert_int_equal(hear(LINK_FORGET, NULL).ref.job, ids[0]);
+    assert_true(silent());
+    assert_null(jobs_by_id_find(agent.jobs, ids[0])->view.base);
+    assert_int_equal(job_end(jobs_by_id_find(agent.jobs, ids[0]), 0), 6);
+    assert_non_null(jobs_by_id_find(agent.jobs, ids[1])->view.base);
+}
+
+static void guestds_own_variables_are_not_for_programs(void **state) {
+    struct jobs *jobs;
+    bool mine = false;
+
+    setenv("GUESTD_TEST", "x", 1);
+    setenv("LISTEN_FDS", "1", 1);
+    setenv("NOTIFY_SOCKET", "/n", 1);
+    setenv("NOTIFY_SOCKETS", "mine", 1);
+    jobs = jobs_new(&agent);
+    for (const char **at = jobs->environ; *at; at++) {
+        assert_int_not_equal(strncmp(*at, "GUESTD_", 7), 0);
+        assert_int_not_equal(strncmp(*at, "LISTEN_", 7), 0);
+        assert_int_not_equal(strncmp(*at, "NOTIFY_SOCKET=", 14), 0);
+        mine |= !strcmp(*at, "NOTIFY_SOCKETS=mine");
+    }
+    assert_true(mine);
+    jobs_free(jobs);
+}
+
 /* ── another agent's jobs ── */
 
 static void send_job(uint64_t id, uint32_t flags, int32_t pid, uint32_t exited, const void *facts,
@@ -502,6 +552,8 @@ int main(void) {
         WITH_LINK(pings_are_answered_and_stopping_is_noted),
         WITH_LINK(a_full_link_loses_nothing),
         WITH_LINK(the_table_makes_up_for_lost_events),
+        WITH_LINK(pressure_takes_the_oldest_output),
+        WITH_LINK(guestds_own_variables_are_not_for_programs),
         cmocka_unit_test_setup_teardown(jobs_are_taken_over, set_up, tear_down),
     };
 
