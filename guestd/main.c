@@ -329,6 +329,19 @@ static void add_listener(struct settings *settings, unsigned i, int fd) {
     told->family = families[family];
 }
 
+/* A port is open to whoever reaches it. */
+static bool may_serve(const struct settings *settings, unsigned i) {
+    const struct link_listener *told = &settings->options.listener[i].told;
+    if (told->family != LINK_FAMILY_TCP || settings->options.config.token_len > 0)
+        return true;
+    if (settings->no_token)
+        fprintf(stderr, "guestd: without a token, whoever reaches %s may do anything here\n",
+                told->name);
+    else
+        fprintf(stderr, "guestd: %s needs --token-file (or --no-token, for tests)\n", told->name);
+    return settings->no_token;
+}
+
 static int listen_all(struct settings *settings) {
     struct supervisor_options *options = &settings->options;
     unsigned served = 0;
@@ -346,11 +359,8 @@ static int listen_all(struct settings *settings) {
         }
         settings->address[served] = *address;
         add_listener(settings, served, fd);
-        if (options->listener[served].told.family == LINK_FAMILY_TCP &&
-            options->config.token_len == 0 && !settings->no_token) {
-            fprintf(stderr, "guestd: %s needs --token-file (or --no-token, for tests)\n", name);
+        if (!may_serve(settings, served))
             return -EACCES;
-        }
         served++;
     }
     options->listeners = served;

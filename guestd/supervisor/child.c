@@ -12,10 +12,10 @@
 #include "link.h"
 
 static void fail(struct child *child, int err, enum link_stage stage) {
-    child->failure.err = err;
-    child->failure.stage = stage;
+    struct child_failure failure = {.err = err, .stage = stage};
+    child->failure = failure;
     if (child->report >= 0) {
-        ssize_t ignored = write(child->report, &child->failure, sizeof child->failure);
+        ssize_t ignored = write(child->report, &failure, sizeof failure);
         (void)ignored;
     }
     _exit(127);

@@ -28,6 +28,8 @@ static void become_agent(const struct supervisor *supervisor, int link) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != supervisor->pid)
         _exit(1); /* the supervisor died before the line above */
+    /* It may be LINK_FD itself. */
+    int executable = fcntl(supervisor->options->executable, F_DUPFD_CLOEXEC, LINK_FD + 1);
     if (link == LINK_FD)
         fcntl(link, F_SETFD, 0);
     else if (dup2(link, LINK_FD) < 0)
@@ -37,7 +39,7 @@ static void become_agent(const struct supervisor *supervisor, int link) {
     sigprocmask(SIG_SETMASK, &none, NULL);
     static char name[] = "guestd-agent";
     char *argv[] = {name, NULL};
-    syscall(SYS_execveat, supervisor->options->executable, "", argv, environ, AT_EMPTY_PATH);
+    syscall(SYS_execveat, executable, "", argv, environ, AT_EMPTY_PATH);
     _exit(1);
 }
 

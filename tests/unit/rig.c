@@ -110,9 +110,7 @@ static void be_the_supervisor(const struct rig *rig, const struct rig_options *o
     _exit(supervisor_run(&real));
 }
 
-void rig_next_agent(struct rig *rig, bool wait_table) {
-    if (rig->link >= 0)
-        close(rig->link);
+static void empty_inbox(struct rig *rig) {
     while (rig->inbox != NULL) {
         struct rig_letter *letter = rig->inbox;
         rig->inbox = letter->next;
@@ -120,6 +118,12 @@ void rig_next_agent(struct rig *rig, bool wait_table) {
             close(letter->fd);
         free(letter);
     }
+}
+
+void rig_next_agent(struct rig *rig, bool wait_table) {
+    if (rig->link >= 0)
+        close(rig->link);
+    empty_inbox(rig);
     struct pollfd ready = {.fd = rig->door, .events = POLLIN};
     assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
     int agent = accept4(rig->door, NULL, NULL, SOCK_CLOEXEC);
@@ -159,6 +163,7 @@ int rig_wait(struct rig *rig) {
     int status = 0;
     for (int tries = 0; tries < PATIENCE_MS; tries++) {
         if (waitpid(rig->supervisor, &status, WNOHANG) == rig->supervisor) {
+            empty_inbox(rig);
             close(rig->door);
             if (rig->link >= 0)
                 close(rig->link);
