@@ -221,8 +221,7 @@ def test_params_are_checked(spec_conn, field, params):
 
 
 def test_typed_errors_of_exec(spec_conn, spec_dir):
-    (spec_dir / "orphan").write_text("#!/no/such/interpreter\n")
-    (spec_dir / "text").write_text("hello")
+    (spec_dir / "orphan").write_text("#!/no/such/interpreter\n"), (spec_dir / "text").write_text("hello")
     os.chmod(spec_dir / "orphan", 0o755), os.chmod(spec_dir / "text", 0o755)
     for expected, params in (
             ("not_found cmd", dict(cmd="no-such-program")), ("not_found cmd", dict(cmd=f"{spec_dir}/orphan")),
@@ -452,9 +451,8 @@ def test_a_streamed_list_comes_in_batches_that_fit(spec_start, spec_dir):
 def test_stat(spec_conn, spec_dir):
     def entry(path, **params):
         return spec_conn.call("file.stat", path=str(path), **params)["entry"]
-    (spec_dir / "f").write_text("12345")
+    (spec_dir / "f").write_text("12345"), (spec_dir / "link").symlink_to("f")
     os.chown(spec_dir / "f", 0, 54321), os.utime(spec_dir / "f", (1, 1234567890.75))
-    (spec_dir / "link").symlink_to("f")
     e = entry(f"/{spec_dir}///f/")
     has(e, dict(ENTRY, symlink_target=type(None)))
     assert (e["path"], e["type"], e["size"], e["permissions"]) == (str(spec_dir / "f"), "file", 5, "-rw-r--r--")
