@@ -211,10 +211,11 @@ def test_a_shutdown_that_is_wrong(client, params, field):
         client.call("shutdown", **params)
 
 
-def test_while_it_stops_new_work_is_busy(start):
+def test_while_it_stops_new_work_is_busy(start, folder):
     guestd = start()
     with guestd.connect() as client:
-        client.commands.run("trap '' TERM; while :; do sleep 0.01; done", background=True)
+        client.commands.run("trap '' TERM; touch %s/up; while :; do sleep 0.01; done" % folder, background=True)
+        until(lambda: (folder / "up").exists(), "its trap is set")
         client.shutdown("exit", grace=3)
 
         def refused():

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import subprocess
 import threading
 import time
 
@@ -133,6 +134,9 @@ def test_a_reaper_steals_a_commands_exit_status(client):
 
 
 def test_the_agent_is_the_oom_killers_first_victim(guestd, client):
+    allowed = subprocess.run(["sh", "-c", "echo -999 >/proc/self/oom_score_adj"], stderr=subprocess.DEVNULL)
+    if allowed.returncode != 0:
+        pytest.skip("this machine's root may not lower oom_score_adj (no CAP_SYS_RESOURCE)")
     for pid in (guestd.pid, guestd.agent()):
         with open("/proc/%d/oom_score_adj" % pid) as file:
             assert file.read() == "-999\n"
