@@ -5,9 +5,8 @@
 #include "agent/link.h"
 
 #define COPY_MAX (256u << 10)
-#define ACK_PART                                                                                  \
-    4 /* of the ring: the fewer acknowledgements, the fewer wake-ups; the pipe has room meanwhile \
-       */
+/* Of the ring. The fewer acknowledgements, the fewer wake-ups; the pipe has room meanwhile. */
+#define ACK_PART 4
 
 static const char *const channel[2] = {"stdout", "stderr"};
 
