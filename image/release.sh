@@ -143,8 +143,6 @@ cpu_family = '$machine'
 cpu = '$machine'
 endian = 'little'
 EOF
-    # Asked for by the top meson.build; used at build time only (guestd/sandbox).
-    ln -sf "$(pkg-config --variable=libdir libseccomp)/pkgconfig/libseccomp.pc" "$prefix/lib/pkgconfig/"
     build=$(mktemp -d "$musl/build.XXXXXX")
     trap 'rm -rf "$build"' EXIT
     say "building guestd"

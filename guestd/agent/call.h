@@ -117,7 +117,8 @@ struct sender {
     bool awake;
     struct sender *prev, *next;
 };
-/* `window`: starting credit in bytes. An open stream, either way, holds a reference to its call until the answer. */
+/* `window`: starting credit in bytes. An open stream, either way, holds a reference to its call
+ * until the answer. */
 void call_sender_start(struct call *call, struct sender *sender, bool (*pump)(struct sender *),
                        uint64_t window);
 void call_sender_stop(struct call *call); /* also done by the answer */

@@ -37,7 +37,7 @@ LIBRARIES = {
 
 # Headers that meson makes → the one room, or file, that may see them.
 GENERATED = {
-    "ops_table.h": "guestd/ops/ops.c",
+    "ops/ops_table.h": "guestd/ops/ops.c",
     "program_agent.h": "guestd/sandbox",
     "program_default.h": "guestd/sandbox",
 }
