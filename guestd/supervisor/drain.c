@@ -1,6 +1,7 @@
 #include "supervisor/drain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,6 +13,25 @@
 #include "supervisor/tell.h"
 
 #define TURN_BYTES (256u << 10)
+#define RESET_PEAK_BYTES (512u << 10)
+
+/*
+ * Nothing more will be written. exec(2) makes the peak of our resident set the start of the
+ * program's (getrusage(2), ru_maxrss): after much output the peak is set back (proc(5),
+ * clear_refs).
+ */
+static void rest(struct task *task) {
+    uint64_t held = store_held(&task->store);
+    store_rest(&task->store);
+    if (held < RESET_PEAK_BYTES)
+        return;
+    int fd = openat(task->supervisor->nursery.proc, "self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t ignored = write(fd, "5", 1);
+    (void)ignored;
+    close(fd);
+}
 
 static void close_pipe(struct task_pipe *pipe) {
     if (pipe->source.fd < 0)
@@ -20,6 +40,8 @@ static void close_pipe(struct task_pipe *pipe) {
     close(pipe->source.fd);
     pipe->source.fd = -1;
     pipe->paused = false;
+    if (pipe->task->pipe[!pipe->channel].source.fd < 0)
+        rest(pipe->task);
 }
 
 static void pause_pipe(struct task_pipe *pipe) {

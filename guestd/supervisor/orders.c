@@ -62,7 +62,7 @@ static void take_serving(struct supervisor *supervisor, const struct link_servin
 
 static void take_look(struct supervisor *supervisor, const struct link_look *order) {
     struct task *task = task_find(&supervisor->tasks, order->job);
-    if (task == NULL || task->store.head == NULL)
+    if (task == NULL || task->store.fd < 0)
         return;
     for (unsigned c = 0; c < 2; c++) {
         if (store_ack(&task->store, c, order->acked[c]))

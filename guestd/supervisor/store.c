@@ -27,6 +27,8 @@ static int lay_out(struct store *store, const void *facts, size_t facts_len) {
     if (store->fd < 0)
         return -errno;
     struct store_head head = {.magic = STORE_MAGIC, .version = LINK_VERSION};
+    /* Small facts lie in the first page, behind the header: a page is a sixth of a store's cost. */
+    bool small = facts_len <= STORE_PAGE - sizeof head;
     uint64_t at = STORE_PAGE;
     for (unsigned c = 0; c < 2; c++) {
         struct store_channel *channel = &store->channel[c];
@@ -38,15 +40,16 @@ static int lay_out(struct store *store, const void *facts, size_t facts_len) {
         head.ring[c].eof = channel->eof;
         at += pages(channel->size);
     }
-    head.facts_at = at;
+    head.facts_at = small ? sizeof head : at;
     head.facts_len = facts_len;
     store->mapped = at;
-    if (ftruncate(store->fd, (off_t)(at + pages(facts_len))) < 0)
+    if (ftruncate(store->fd, (off_t)(small ? at : at + pages(facts_len))) < 0)
         return -errno;
     /* By pwrite, not through the mapping: memory that can't be had is an error here and SIGBUS
      * there. */
     if (pwrite(store->fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
-        (facts_len > 0 && pwrite(store->fd, facts, facts_len, (off_t)at) != (ssize_t)facts_len))
+        (facts_len > 0 &&
+         pwrite(store->fd, facts, facts_len, (off_t)head.facts_at) != (ssize_t)facts_len))
         return -ENOMEM;
     store->head = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
     if (store->head == MAP_FAILED) {
@@ -80,17 +83,21 @@ static uint64_t held(const struct store_channel *channel) {
 }
 
 uint64_t store_held(const struct store *store) {
-    return store->head != NULL ? held(&store->channel[0]) + held(&store->channel[1]) : 0;
+    return store->fd >= 0 ? held(&store->channel[0]) + held(&store->channel[1]) : 0;
+}
+
+void store_rest(struct store *store) {
+    if (store->head != NULL)
+        munmap(store->head, store->mapped);
+    store->head = NULL;
 }
 
 void store_deinit(struct store *store) {
     if (store->budget != NULL)
         store->budget->held -= store_held(store);
-    if (store->head != NULL)
-        munmap(store->head, store->mapped);
+    store_rest(store);
     if (store->fd >= 0)
         close(store->fd);
-    store->head = NULL;
     store->fd = -1;
 }
 
@@ -210,6 +217,17 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
     return (ssize_t)most;
 }
 
+static void took(struct store *store, unsigned c, size_t len) {
+    struct store_channel *channel = &store->channel[c];
+    uint64_t whole = channel->end & ~(uint64_t)(STORE_PAGE - 1);
+    publish(store, c, channel->end + len);
+    /* Pages that won't be touched again: programs inherit the peak of our resident set as theirs.
+     */
+    uint64_t done = channel->end & ~(uint64_t)(STORE_PAGE - 1);
+    if (keeps_first(channel) && done > whole)
+        madvise((char *)store->head + channel->at + whole, done - whole, MADV_DONTNEED);
+}
+
 ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
     struct store_channel *channel = &store->channel[c];
     most = growth(store, c, most);
@@ -224,7 +242,7 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
         got = want == 0 ? 0
                         : read_pipe(pipe, (char *)store->head + channel->at + offset, (size_t)want);
         if (got > 0)
-            publish(store, c, channel->end + (uint64_t)got);
+            took(store, c, (size_t)got);
         else if (got == -EFAULT || got == -ENOMEM)
             got = skip_unbacked(store, c, pipe, (size_t)want);
     }

@@ -39,6 +39,8 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
                const void *facts, size_t facts_len);
 /* Bytes of memory that its output takes. */
 uint64_t store_held(const struct store *store);
+/* Both channels are at their end: unmaps, keeps the memfd. */
+void store_rest(struct store *store);
 /* Unmaps and closes; takes one whose head is NULL and fd is -1. */
 void store_deinit(struct store *store);
 
