@@ -158,6 +158,7 @@ bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
 /* An agent that hasn't served yet counts as busy: it must come up. */
 void keeper_watch(struct supervisor *supervisor) {
     struct keeper *keeper = &supervisor->keeper;
+    supervisor->loop.ticking = supervisor->tasks.running > 0;
     bool busy = !keeper->served || keeper->connections > 0 || supervisor->tasks.running > 0;
     if (!busy)
         deadline_cancel(&supervisor->loop.deadlines, &keeper->ping);

@@ -6,8 +6,8 @@
 
 /* A deadline that fires this late did not come late by load: the machine stood still. */
 #define STOOD_STILL_NS (5 * SECOND_NS)
-/* While deadlines are armed the loop looks at the clock this often: it is how exactly a standstill
- * is measured. */
+/* While programs run under a deadline the loop looks at the clock this often: it is how exactly a
+ * standstill is measured. */
 #define TICK_NS (2 * SECOND_NS)
 
 int loop_init(struct loop *loop) {
@@ -43,7 +43,7 @@ static int wait_ms(struct loop *loop) {
         return -1;
     }
     int64_t now = clock_now();
-    if (next > now + TICK_NS)
+    if (loop->ticking && next > now + TICK_NS)
         next = now + TICK_NS;
     loop->expected_ns = next > now ? next : now;
     return next > now ? (int)((next - now + MS_NS - 1) / MS_NS) : 0;

@@ -24,6 +24,7 @@ struct source {
 struct loop {
     int epoll_fd;
     bool stop;
+    bool ticking; /* programs run: measure standstills */
     struct deadlines deadlines;
     int64_t expected_ns; /* when the wait should end at the latest */
     int batch, at;

@@ -63,7 +63,8 @@ static void on_deadline(struct deadline *deadline) {
             kill(supervisor->keeper.pid, SIGKILL);
         supervisor->loop.stop = true;
     } else if (power->killing) {
-        note("some processes did not die");
+        if (supervisor->tasks.running > 0)
+            note("some processes did not die");
         leave(supervisor);
     } else {
         power->killing = true;

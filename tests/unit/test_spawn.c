@@ -314,6 +314,24 @@ static void test_hung_starts(void **state) {
     }
 }
 
+/* 4096 at once, with the fds that 20,000 allow: pidfd, two pipes and a store each. */
+static void test_as_many_as_promised(void **state) {
+    struct rig *rig = *state;
+    unsigned many = (unsigned)rig->hello.max_jobs;
+    if (many < 4096)
+        skip();
+    struct link_spawn order = {.store = {{.size = 4096}, {.size = 4096}}};
+    uint64_t first =
+        rig_spawn(rig, &(struct rig_job){.argv = ARGV("/bin/sleep", "600"), .order = order});
+    for (unsigned i = 1; i < many; i++) {
+        rig_spawn(rig, &(struct rig_job){.argv = ARGV("/bin/sleep", "600"), .order = order});
+        rig_started(rig, first + i - 1, NULL);
+    }
+    rig_started(rig, first + many - 1, NULL);
+    assert_true(count_fds(rig->supervisor) <= 4 * many + 64);
+    check_failure(rig, (struct rig_job){.argv = ARGV("/bin/true")}, EAGAIN, LINK_STAGE_NONE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_output_and_status, start, stop),
@@ -328,6 +346,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_failures_leave_nothing, start, stop),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test_setup_teardown(test_hung_starts, start, stop),
+        cmocka_unit_test_setup_teardown(test_as_many_as_promised, start, stop),
         {"forked: output and status", test_output_and_status, start_forking, stop, NULL},
         {"forked: many short ones", test_many_short_ones, start_forking, stop, NULL},
         {"forked: clean child", test_clean_child, start_forking, stop, NULL},
