@@ -32,7 +32,12 @@ static inline int scratch_drop(const char *path, const struct stat *st, int type
 }
 
 static inline int scratch_setup(void **state) {
-    snprintf(scratch, sizeof(scratch), "/tmp/guestd-test-XXXXXX");
+#ifdef SCRATCH_IN_MEMORY
+    const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+#else
+    const char *base = "/tmp";
+#endif
+    snprintf(scratch, sizeof(scratch), "%s/guestd-test-XXXXXX", base);
     umask(077); /* modes must come out exact in spite of it */
     return mkdtemp(scratch) && chmod(scratch, 0755) == 0 && chdir(scratch) == 0 ? 0 : -1;
 }
