@@ -129,7 +129,7 @@ suite tests 'end to end' pytest tests/e2e
 if [ "$mode" = all ]; then
     # The sanitizers' own threads and system calls are not on the agent's list: its filter is tested on the plain build.
     if compile "$build-asan" -Db_sanitize=address,undefined; then
-        export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1
+        export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1:quarantine_size_mb=16
         export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
         suite meson 'units, ASan+UBSan' meson test -C "$build-asan" --no-rebuild --print-errorlogs
         binaries "$build-asan"

@@ -34,7 +34,7 @@ def test_exec_foreground(client):
 
 def test_exec_background(client, folder):
     """-d '{"cmd": "python", "args": ["-u", "server.py"], "background": true, "envs": {"PORT": "8080"}, "cwd": …}'"""
-    (folder / "server.py").write_text("import os, time\nprint(os.environ['PORT'], os.getcwd())\ntime.sleep(60)\n")
+    (folder / "server.py").write_text("import os, signal\nprint(os.environ['PORT'], os.getcwd())\nsignal.pause()\n")
     answer = client.call("exec", cmd=sys.executable, args=["-u", "server.py"], background=True, envs={"PORT": "8080"},
                          cwd=str(folder))
     assert page(answer, EXEC_202) == answer
