@@ -14,6 +14,7 @@
 #include "supervisor/send.h"
 
 #define KILL_FOR_NS (2 * SECOND_NS) /* what hasn't died by then hangs in the kernel */
+#define KILL_FOR_AT_MOST_NS (30 * SECOND_NS)
 #define PAUSE_NS (500 * 1000)
 #define ENVIRON_MAX (256u << 10)
 
@@ -56,6 +57,10 @@ static bool read_process(int proc, pid_t pid, struct process *ret) {
     return true;
 }
 
+static int by_pid(const void *a, const void *b) {
+    return ((const struct process *)a)->pid - ((const struct process *)b)->pid;
+}
+
 static bool read_all(int proc, struct census *census) {
     census->count = 0;
     int fd = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -79,6 +84,8 @@ static bool read_all(int proc, struct census *census) {
         census->count += read_process(proc, atoi(entry->d_name), &census->all[census->count]);
     }
     closedir(directory);
+    /* /proc lists them in this order; it just isn't promised. */
+    qsort(census->all, census->count, sizeof *census->all, by_pid);
     return true;
 }
 
@@ -115,11 +122,8 @@ static bool carries(const struct walk *walk, pid_t pid) {
 }
 
 static struct process *find(struct census *census, pid_t pid) {
-    for (unsigned i = 0; i < census->count; i++) {
-        if (census->all[i].pid == pid)
-            return &census->all[i];
-    }
-    return NULL;
+    struct process key = {.pid = pid};
+    return bsearch(&key, census->all, census->count, sizeof key, by_pid);
 }
 
 static void mark_members(const struct walk *walk, struct census *census) {
@@ -188,22 +192,27 @@ static unsigned pass(struct walk *walk, struct census *census, int signal, struc
     return count;
 }
 
-/* Stop them until a pass finds nobody new, so that none forks faster than we kill; kill; and again
- * until none is left. */
+/*
+ * Stop them until a pass finds nobody new, so that none forks faster than we kill; kill; and again
+ * until none is left, or those left have had their SIGKILL for long.
+ */
 static void kill_all(struct walk *walk, struct census *census) {
-    int64_t end = clock_now() + KILL_FOR_NS;
-    unsigned left, fresh;
+    int64_t end = clock_now() + KILL_FOR_NS, last = clock_now() + KILL_FOR_AT_MOST_NS;
+    unsigned left, fresh, stopped;
+    struct pids killed = {0};
     do {
         struct pids known = {0};
         do {
-            left = pass(walk, census, SIGSTOP, &known, &fresh);
-        } while (fresh > 0 && clock_now() < end);
-        if (left > 0)
-            left = pass(walk, census, SIGKILL, &known, &fresh);
+            left = pass(walk, census, SIGSTOP, &known, &stopped);
+        } while (stopped > 0 && clock_now() < last);
         pids_deinit(&known);
+        fresh = 0;
+        if (left > 0)
+            left = pass(walk, census, SIGKILL, &killed, &fresh);
         if (left > 0)
             nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
-    } while (left > 0 && clock_now() < end);
+    } while (left > 0 && clock_now() < (fresh > 0 ? last : end));
+    pids_deinit(&killed);
 }
 
 void walk_run(struct chore *chore) {

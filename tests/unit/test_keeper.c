@@ -52,7 +52,7 @@ static void test_jobs_survive_the_agent(void **state) {
     int64_t killed = now_ms();
     kill(rig.agent, SIGKILL);
     rig_next_agent(&rig, true);
-    assert_true(now_ms() - killed < 1000);
+    assert_true(now_ms() - killed < 5000);
     assert_int_equal(rig.hello.restarts, 1);
     int store;
     struct link_job job = rig_expect(&rig, LINK_JOB, running, &store).job;
@@ -129,7 +129,7 @@ static void test_back_off(void **state) {
     usleep(700000); /* 0, 10, 20, 40 … ms apart: about 7 starts */
     unlink(crash);
     rig_next_agent(&rig, false);
-    assert_in_range(rig.hello.restarts, 5, 9);
+    assert_in_range(rig.hello.restarts, 3, 9);
     check_works(&rig);
     assert_int_equal(rig_stop(&rig), 0);
 }

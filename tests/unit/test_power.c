@@ -64,7 +64,7 @@ static void check_everybody_goes(const char *env) {
     assert_int_equal(WTERMSIG(result.wait_status), SIGKILL);
     assert_int_equal(result.reason, LINK_REASON_KILLED);
     assert_int_equal(rig_wait(&rig), 0);
-    assert_in_range(now_ms() - begin, 400, 4000);
+    assert_in_range(now_ms() - begin, 400, 10000);
     assert_false(rig_alive(spawned.pid));
     assert_false(rig_alive(daemon_pid));
     close(store);
