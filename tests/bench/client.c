@@ -139,9 +139,11 @@ const uint8_t *client_frame(struct client *client, size_t *ret_len) {
             *ret_len = body.len;
             return body.data;
         }
-        memmove(client->in, client->in + client->at, client->len - client->at);
-        client->len -= client->at;
-        client->at = 0;
+        if (client->at + need > client->cap || client->at == client->len) {
+            memmove(client->in, client->in + client->at, client->len - client->at);
+            client->len -= client->at;
+            client->at = 0;
+        }
         n = read(client->fd, client->in + client->len, client->cap - client->len);
         if (n <= 0)
             die("guestd closed the connection");
