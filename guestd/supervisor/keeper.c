@@ -37,8 +37,8 @@ static void become_agent(const struct supervisor *supervisor, int link) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    static char name[] = "guestd-agent";
-    char *argv[] = {name, NULL};
+    static char name[] = "guestd-agent", role[] = LINK_ROLE;
+    char *argv[] = {name, role, NULL};
     syscall(SYS_execveat, executable, "", argv, environ, AT_EMPTY_PATH);
     _exit(1);
 }
@@ -69,7 +69,8 @@ static int start(struct supervisor *supervisor) {
     keeper->pid = pid;
     keeper->link.fd = ends[0];
     keeper->generation++;
-    keeper->served = keeper->blocked = keeper->greeted = keeper->pong_owed = false;
+    keeper->served = keeper->blocked = keeper->greeted = false;
+    keeper->ping_owed = keeper->pong_owed = false;
     keeper->connections = 0;
     keeper->counts_owed = keeper->pressed = false;
     keeper->pressure = 0;

@@ -61,8 +61,9 @@ static void fire_deadlines(struct loop *loop) {
 void loop_run(struct loop *loop) {
     while (!loop->stop) {
         loop->batch = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH, wait_ms(loop));
+        loop->at = 0; /* before the deadlines: they remove sources of this batch too */
         fire_deadlines(loop);
-        for (loop->at = 0; loop->at < loop->batch;) {
+        while (loop->at < loop->batch) {
             struct epoll_event *event = &loop->events[loop->at++];
             struct source *source = event->data.ptr;
             if (source != NULL)

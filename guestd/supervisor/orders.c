@@ -220,14 +220,12 @@ static bool take_one(struct supervisor *supervisor) {
     ssize_t len = recvmsg(supervisor->keeper.link.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (len < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
         return false;
-    if (len <= 0) {
-        keeper_kill(supervisor, "it closed the link");
-        return false;
-    }
     int fds[FDS_MAX];
-    unsigned n_fds = take_fds(&header, fds);
+    unsigned n_fds = len >= 0 ? take_fds(&header, fds) : 0;
     const char *wrong = NULL;
-    if ((header.msg_flags & MSG_TRUNC) != 0)
+    if (len <= 0) /* also a message of no bytes, which may come with fds */
+        wrong = "it closed the link";
+    else if ((header.msg_flags & MSG_TRUNC) != 0)
         wrong = "a message that is too long";
     else if ((header.msg_flags & MSG_CTRUNC) != 0 && n_fds == FDS_MAX)
         wrong = "files nobody asked for";

@@ -104,6 +104,19 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job) {
     return task;
 }
 
+void task_let_go(struct task *task) {
+    task->armed = false;
+    while (task->waiters != NULL) {
+        struct waiter *waiter = task->waiters;
+        task->waiters = waiter->next;
+        free(waiter);
+    }
+    for (unsigned c = 0; c < 2; c++) {
+        if (store_let_go(&task->store, c))
+            drain_resume(&task->pipe[c]);
+    }
+}
+
 static void unlink_task(struct task *task) {
     struct tasks *tasks = &task->supervisor->tasks;
     for (struct task **at = job_bucket(tasks, task->job); *at != NULL; at = &(*at)->next_by_job) {
@@ -183,8 +196,10 @@ void task_started(struct task *task, const struct birth *birth) {
         task_set_pid(task);
     /* An agent that didn't ask for it has not heard of it: it learns of it as it did of the others.
      */
-    owe_now(task,
-            task->generation == task->supervisor->keeper.generation ? OWED_SPAWNED : OWED_JOB);
+    bool asked = task->generation == task->supervisor->keeper.generation;
+    if (!asked)
+        task_let_go(task);
+    owe_now(task, asked ? OWED_SPAWNED : OWED_JOB);
     for (unsigned c = 0; c < 2; c++) {
         task->pipe[c].source.fd = birth->out[c];
         drain_begin(&task->pipe[c]);

@@ -132,6 +132,8 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job);
 void task_free(struct task *task);
 /* A failed one's agent knows now. May free it. */
 void task_failure_told(struct task *task);
+/* The agent that asked for it is gone: nobody waits for its death or acknowledges its output. */
+void task_let_go(struct task *task);
 /* The agent is to be told. */
 void task_owe(struct task *task, enum task_owed what);
 

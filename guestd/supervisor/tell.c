@@ -59,8 +59,9 @@ static bool say(struct supervisor *supervisor, const void *message, size_t size,
     { .type = (TYPE), .size = sizeof(STRUCT) }
 
 static void owe_table(struct supervisor *supervisor) {
+    supervisor->keeper.table_left = 0;
     for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer) {
-        task->armed = false;
+        task_let_go(task);
         task->owed = 0;
         if (task->state != TASK_STARTING)
             task_owe(task, OWED_JOB);
@@ -230,6 +231,9 @@ void tell_owed(struct supervisor *supervisor) {
     struct keeper *keeper = &supervisor->keeper;
     if (!keeper->greeted || keeper->blocked)
         return;
+    /* First: an agent that reads, however slowly, is to have the chance to answer. */
+    if (keeper->ping_owed)
+        keeper->ping_owed = !tell_header(supervisor, LINK_PING);
     if (!tell_tasks(supervisor))
         return;
     if (!keeper->table_told && keeper->table_left == 0)
@@ -290,5 +294,6 @@ void tell_refused(struct supervisor *supervisor, uint64_t job, int err, uint32_t
 }
 
 void tell_ping(struct supervisor *supervisor) {
-    supervisor->keeper.pong_owed = tell_header(supervisor, LINK_PING);
+    supervisor->keeper.ping_owed = supervisor->keeper.pong_owed = true;
+    tell_owed(supervisor);
 }
