@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 PROC = pathlib.Path("/proc")
 
@@ -44,6 +45,15 @@ def environ(pid):
 def marked(mark):
     """Running processes that have `mark` (NAME=VALUE) in their environment."""
     return [pid for pid in everyone() if alive(pid) and mark.encode() in environ(pid)]
+
+
+def kill(pids):
+    """SIGKILL for those that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def fds(pid):

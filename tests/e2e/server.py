@@ -137,7 +137,7 @@ class Guestd:
 
     def reports(self):
         """What valgrind or the sanitizers found."""
-        return "\n".join(path.read_text(errors="replace") for path in self.folder.glob("report.*"))
+        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("report.*")))
 
     def stop(self, code=0):
         """SIGTERM; its exit code, and that nothing stays: no process, no socket, no report."""
@@ -154,13 +154,13 @@ class Guestd:
             self.process.wait()
             raise AssertionError("guestd did not end: " + self.stderr()) from None
         try:
-            assert self.reports() == ""
+            reports = self.reports()
+            assert not reports, reports
             assert status == code, self.stderr()
             until(lambda: not procs.marked(self.mark), "nothing that guestd started is left")
             assert not (self.folder / "socket").exists(), "its socket is left behind"
         finally:
-            for pid in procs.marked(self.mark):
-                os.kill(pid, signal.SIGKILL)
+            procs.kill(procs.marked(self.mark))
             self.errors.close()
             self.output.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -188,7 +188,8 @@ class Shared(Guestd):
         return until(lambda: len(self._fds()[1]) < len(inside[1]) and self._fds(), "a closed connection's fd is closed")
 
     def unharmed(self):
-        """No crash, no fd, no zombie and no process came of the test that just ran."""
+        """No crash, no fd and no zombie came of the test that just ran; the programs it left are ended."""
+        procs.kill(self.jobs())
         assert self.process.poll() is None, "guestd ended: " + self.stderr()
         assert self.agent() == self.first_agent, "the agent was replaced: " + self.stderr()
         until(lambda: not procs.zombies(self.pid) and not procs.zombies(self.first_agent), "no zombie is left")

@@ -155,7 +155,7 @@ def test_output_total_bounds_many_at_once(start):
         for n in range(16):
             client.commands.run("head -c 4000000 /dev/zero; exec sleep 60", background=True, max_output=4 * MIB)
         client.ping()
-        until(lambda: len([p for p in guestd.jobs() if procs.exe(p).endswith("sleep")]) == 16, "all have written")
+        until(lambda: len([p for p in guestd.jobs() if (procs.exe(p) or "").endswith("sleep")]) == 16, "all have written")
         assert memory_of_stores(guestd) - before <= 8 * MIB + 16 * 64 * KIB
 
 
