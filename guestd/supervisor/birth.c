@@ -39,18 +39,26 @@ static int open_pipes(struct birth *birth, int ret_stdio[3]) {
     return 0;
 }
 
-/* The group's directory, made if need be. -1: none, or it can't be had (the program then runs
- * without). */
-static int open_group(struct birth *birth) {
+/* What a later start may have again: no reason to run outside of a group. */
+static bool lacks_resources(int err) {
+    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EAGAIN;
+}
+
+/* The group's directory, made if need be, in *ret_fd. -1 there: none, or it can't be had (the
+ * program then runs without). 0 or -errno. */
+static int open_group(struct birth *birth, int *ret_fd) {
     int root = birth->nursery->groups;
+    *ret_fd = -1;
     if (root < 0 || birth->group[0] == 0)
-        return -1;
-    int fd = -1;
+        return 0;
     if (!birth->group_is_new || mkdirat(root, birth->group, 0755) == 0 || errno == EEXIST)
-        fd = openat(root, birth->group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        birth->group_unusable = true;
-    return fd;
+        *ret_fd = openat(root, birth->group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*ret_fd >= 0)
+        return 0;
+    if (lacks_resources(errno))
+        return -errno;
+    birth->group_unusable = true;
+    return 0;
 }
 
 static pid_t start_shared(struct birth *birth, struct child *child, int born_in, int join) {
@@ -99,7 +107,7 @@ static pid_t start(struct birth *birth, struct child *child, int group) {
             pid = start_shared(birth, child, -1, group);
         /* A group that takes nobody (its owner split it up, or removed it): the job goes without
          * rather than fail. */
-        if (group >= 0 && pid < 0 && pid != -ENOSYS && pid != -EAGAIN && pid != -ENOMEM) {
+        if (group >= 0 && pid < 0 && pid != -ENOSYS && !lacks_resources(-pid)) {
             birth->group_unusable = true;
             pid = start_shared(birth, child, -1, -1);
         }
@@ -132,7 +140,10 @@ static int bear(struct birth *birth, const struct spec *spec, int stdio[3]) {
     int err = store_make(&birth->store, birth->size, birth->mode, spec->facts, spec->facts_len);
     if (err < 0)
         return err;
-    int group = open_group(birth);
+    int group;
+    err = open_group(birth, &group);
+    if (err < 0)
+        return err;
     mark_start(birth);
     pid_t pid = start(birth, &child, group);
     close_fd(&group);

@@ -14,6 +14,7 @@
 #include "supervisor/send.h"
 
 #define KEEP_FREE 64
+#define PIDFDS 64
 
 /* Reads a small file whole. Returns its length or -errno; the text is terminated. */
 static ssize_t read_text(int directory, const char *path, char *text, size_t size) {
@@ -85,6 +86,7 @@ static int make(struct groups *groups, uint64_t nonce) {
 
 int groups_init(struct groups *groups, int proc, uint64_t nonce) {
     memset(groups, 0, sizeof *groups);
+    groups->last_lingering = &groups->lingering;
     groups->home = groups->jobs = -1;
     groups->above = group_mount_open(proc);
     int err = groups->above < 0 ? groups->above : make(groups, nonce);
@@ -112,6 +114,7 @@ void groups_deinit(struct groups *groups) {
     free_list(groups, groups->free);
     free_list(groups, groups->lingering);
     groups->free = groups->lingering = NULL;
+    groups->last_lingering = &groups->lingering;
     if (groups->home >= 0 && write_text(groups->above, "cgroup.procs", "0") == 0)
         unlinkat(groups->home, "self", AT_REMOVEDIR);
     if (groups->home >= 0) {
@@ -125,16 +128,14 @@ void groups_deinit(struct groups *groups) {
 
 /* ── the pool ── */
 
-/* Groups whose last daemon has gone meanwhile are good again; looks at a few. */
+/* Groups whose last daemon has gone meanwhile are good again; looks at a few, at others each time.
+ */
 static void gather(struct groups *groups) {
-    struct group **at = &groups->lingering;
-    for (int i = 0; i < 4 && *at != NULL; i++) {
-        struct group *group = *at;
-        if (group_populated(groups, group)) {
-            at = &group->next;
-            continue;
-        }
-        *at = group->next;
+    for (int i = 0; i < 4 && groups->lingering != NULL; i++) {
+        struct group *group = groups->lingering;
+        groups->lingering = group->next;
+        if (groups->lingering == NULL)
+            groups->last_lingering = &groups->lingering;
         groups_give(groups, group, false);
     }
 }
@@ -160,8 +161,9 @@ struct group *groups_take(struct groups *groups) {
 
 void groups_give(struct groups *groups, struct group *group, bool unusable) {
     if (!unusable && group_populated(groups, group)) {
-        group->next = groups->lingering;
-        groups->lingering = group;
+        group->next = NULL;
+        *groups->last_lingering = group;
+        groups->last_lingering = &group->next;
         return;
     }
     /*
@@ -235,6 +237,25 @@ static void kill_frozen(const struct groups *groups, const struct group *group) 
     write_text(groups->jobs, path, "0");
 }
 
+/* To up to PIDFDS of the group's processes, whom one more look holds for all of them. */
+static void signal_some(const struct groups *groups, const struct group *group, int signal,
+                        pid_t except, const pid_t *pid, unsigned count, struct pids *hit) {
+    int pidfd[PIDFDS];
+    for (unsigned i = 0; i < count; i++)
+        pidfd[i] = send_open(pid[i]);
+    /* Still in the group, now that its pidfd holds it: so it isn't another's pid. */
+    struct pids again = {0};
+    group_list(groups, group, &again);
+    for (unsigned i = 0; i < count; i++) {
+        if (pid[i] != except && pids_has(&again, pid[i]) &&
+            send_signal(pidfd[i], pid[i], signal) == 0)
+            pids_add(hit, pid[i]);
+        if (pidfd[i] >= 0)
+            close(pidfd[i]);
+    }
+    pids_deinit(&again);
+}
+
 void group_signal(const struct groups *groups, struct group *group, int signal, pid_t except,
                   struct pids *hit) {
     struct pids pids = {0};
@@ -252,18 +273,10 @@ void group_signal(const struct groups *groups, struct group *group, int signal, 
         pids_deinit(&pids);
         return;
     }
-    for (unsigned i = 0; i < pids.count; i++) {
-        if (pids.pid[i] == except)
-            continue;
-        int pidfd = send_open(pids.pid[i]);
-        /* Still in the group, now that the pidfd holds it: so it wasn't another's pid. */
-        struct pids again = {0};
-        group_list(groups, group, &again);
-        if (pids_has(&again, pids.pid[i]) && send_signal(pidfd, pids.pid[i], signal) == 0)
-            pids_add(hit, pids.pid[i]);
-        pids_deinit(&again);
-        if (pidfd >= 0)
-            close(pidfd);
+    for (unsigned done = 0; done < pids.count;) {
+        unsigned left = pids.count - done, count = left < PIDFDS ? left : PIDFDS;
+        signal_some(groups, group, signal, except, pids.pid + done, count, hit);
+        done += count;
     }
     pids_deinit(&pids);
 }

@@ -30,8 +30,9 @@ struct groups {
     uint32_t controllers; /* as link_hello tells: 1 memory, 2 pids, 4 cpu */
     uint32_t made;
     unsigned n_free;
-    struct group *free,
-        *lingering; /* lingering: its job is answered, but a daemon lives on in it */
+    struct group *free;
+    /* Their jobs are answered, but daemons live on in them. The next to look at comes first. */
+    struct group *lingering, **last_lingering;
 };
 
 /* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller. 0 or -errno:

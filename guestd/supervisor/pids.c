@@ -3,12 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool pids_has(const struct pids *pids, pid_t pid) {
-    for (unsigned i = 0; i < pids->count; i++) {
-        if (pids->pid[i] == pid)
-            return true;
+/* Where it is, or would be. */
+static unsigned place(const struct pids *pids, pid_t pid) {
+    unsigned from = 0, to = pids->count;
+    while (from < to) {
+        unsigned middle = from + (to - from) / 2;
+        if (pids->pid[middle] < pid)
+            from = middle + 1;
+        else
+            to = middle;
     }
-    return false;
+    return from;
+}
+
+bool pids_has(const struct pids *pids, pid_t pid) {
+    unsigned at = place(pids, pid);
+    return at < pids->count && pids->pid[at] == pid;
 }
 
 void pids_add(struct pids *pids, pid_t pid) {
@@ -22,7 +32,10 @@ void pids_add(struct pids *pids, pid_t pid) {
         pids->pid = grown;
         pids->room = room;
     }
-    pids->pid[pids->count++] = pid;
+    unsigned at = place(pids, pid);
+    memmove(&pids->pid[at + 1], &pids->pid[at], (pids->count - at) * sizeof *pids->pid);
+    pids->pid[at] = pid;
+    pids->count++;
 }
 
 unsigned pids_beyond(const struct pids *pids, const struct pids *others) {

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 struct pids {
-    pid_t *pid;
+    pid_t *pid; /* rising */
     unsigned count, room;
 };
 

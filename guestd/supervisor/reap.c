@@ -15,6 +15,7 @@ static struct task *find_starting(struct supervisor *supervisor, pid_t pid) {
 }
 
 static void give(struct supervisor *supervisor, pid_t pid, int status, const struct rusage *usage) {
+    tree_orphan_reaped(supervisor, pid); /* a start may have been taken for one */
     struct task *task = task_find_pid(&supervisor->tasks, pid);
     if (task == NULL)
         task = find_starting(supervisor, pid);
@@ -22,7 +23,6 @@ static void give(struct supervisor *supervisor, pid_t pid, int status, const str
         task_reaped(task, status, usage);
     } else if (!keeper_reaped(supervisor, pid, status)) {
         supervisor->reaped_orphans++;
-        tree_orphan_reaped(supervisor, pid);
     }
 }
 

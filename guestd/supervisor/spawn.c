@@ -29,19 +29,23 @@ static void give_group(struct task *task, bool unusable) {
     task->group = NULL;
 }
 
-/* The agent is told; a child that was made for it is still to be reaped. */
+/* The agent is told, if it asked for it; a child that was made is still to be reaped. */
 static void fail(struct task *task, int err, uint32_t stage) {
+    struct supervisor *supervisor = task->supervisor;
+    bool program = task == supervisor->program;
     task->spawn_err = err;
     task->spawn_stage = stage;
     task->failed = true;
-    if (task == task->supervisor->program)
-        program_failed(task->supervisor, err);
-    if (task->generation == task->supervisor->keeper.generation) {
+    if (!program && task->generation == supervisor->keeper.generation) {
         task_owe(task, OWED_SPAWNED);
-        tell_owed(task->supervisor);
+        tell_owed(supervisor);
     } else {
         task_failure_told(task);
     }
+    if (program)
+        program_failed(supervisor, err);
+    else
+        power_check(supervisor); /* it may have been the last */
 }
 
 static void on_born(struct chore *chore) {

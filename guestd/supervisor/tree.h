@@ -27,7 +27,7 @@ bool tree_look(struct task *task);
 /* Children of ours that no job and no agent is the name for: what exited jobs have left. */
 bool tree_has_orphans(struct supervisor *supervisor);
 void tree_signal_orphans(struct supervisor *supervisor, int signal);
-/* One of them was reaped. */
+/* A child was reaped: it is an orphan no more, if it was one. */
 void tree_orphan_reaped(struct supervisor *supervisor, pid_t pid);
 /* The task goes: an answer that is under way finds nobody. */
 void tree_forget(struct task *task);

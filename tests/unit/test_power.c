@@ -116,12 +116,16 @@ static void test_program_codes(void **state) {
                      0);
 }
 
+/* Nobody is left to be given grace. */
 static void test_program_that_is_not_there(void **state) {
     const char *argv[] = {"no-such-program-here", NULL};
     struct rig rig;
-    rig_start(&rig,
-              &(struct rig_options){.program = (char *const *)(uintptr_t)argv, .no_agent = true});
+    int64_t begin = now_ms();
+    rig_start(&rig, &(struct rig_options){.program = (char *const *)(uintptr_t)argv,
+                                          .no_agent = true,
+                                          .grace_ms = 10000});
     assert_int_equal(rig_wait(&rig), 127);
+    assert_true(now_ms() - begin < 5000);
 }
 
 /* It is a job like others: in the table, with its arguments as facts; SIGTERM reaches it and its
