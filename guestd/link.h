@@ -15,6 +15,7 @@
 
 #define LINK_VERSION 1
 #define LINK_FD 3 /* the agent's end, when it starts */
+#define LINK_ROLE "agent-on-link" /* the only argument of guestd as the agent */
 #define LINK_LISTENERS 8
 #define LINK_LIMITS 32
 #define LINK_TOKEN 256
@@ -114,6 +115,7 @@ struct link_counts {
 struct link_serving {
     struct link_header h;
     uint32_t connections;
+    uint32_t pad;
     double last_active_at;
 };
 

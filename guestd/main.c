@@ -1,6 +1,6 @@
 /*
  * guestd: options and roles. The supervisor is what was started; the agent is this same file,
- * started by the supervisor with the name guestd-agent and its end of the link on LINK_FD.
+ * started by the supervisor with LINK_ROLE as its argument and its end of the link on LINK_FD.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +81,7 @@ static const char HELP_END[] =
     "ENVIRONMENT\n"
     "    LISTEN_FDS, LISTEN_PID   Sockets passed by a service manager, from fd 3 on.\n"
     "    GUESTD_NO_CGROUP=1       Don't use cgroups: kill process trees by what /proc tells.\n"
-    "    GUESTD_NO_CLONE3=1       Start programs by fork(2).\n"
+    "    GUESTD_NO_CLONE3=1       Start programs by fork(2), and use no pidfds.\n"
     "    GUESTD_NO_SECCOMP=1      Run the agent without its system call filter. For debuggers.\n"
     "    None of these, nor NOTIFY_SOCKET, reaches programs.\n"
     "\n"
@@ -418,7 +418,7 @@ static int confine(void) {
 static bool is_agent(int argc, char **argv) {
     int type = 0;
     socklen_t len = sizeof type;
-    return argc == 1 && strcmp(argv[0], "guestd-agent") == 0 &&
+    return argc == 2 && strcmp(argv[1], LINK_ROLE) == 0 &&
            getsockopt(LINK_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
 }
 

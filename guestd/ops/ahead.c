@@ -38,7 +38,8 @@ static void on_closed(struct work *work, int result) {
 static void on_filled(struct work *work, int result);
 
 static void fill_next(struct ahead *ahead) {
-    if (ahead->working || ahead->closed || ahead->part[ahead->filling].full)
+    /* A connection that was lost while a part was sent has begun to close already. */
+    if (ahead->working || ahead->closed || ahead->cancelled || ahead->part[ahead->filling].full)
         return;
     ahead->working = true;
     call_work_start(ahead->call, &ahead->work, fill, on_filled);

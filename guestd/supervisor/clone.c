@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "supervisor/send.h"
+
 #ifndef CLONE_VM
 #define CLONE_VM 0x00000100
 #define CLONE_VFORK 0x00004000
@@ -112,10 +114,7 @@ pid_t clone_forked(const struct clone *clone) {
     int err = pid < 0 ? -errno : 0;
     if (pid > 0) {
         *clone->ret_pid = pid;
-        *clone->ret_pidfd = -1;
-#ifdef SYS_pidfd_open
-        *clone->ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-#endif
+        *clone->ret_pidfd = send_open(pid);
         /* A byte, not the end of the pipe: other forked children hold copies of our end. */
         ssize_t ignored = write(go[1], "", 1);
         (void)ignored;

@@ -14,6 +14,7 @@
 
 struct worker {
     struct crew *crew;
+    pthread_t thread;
     sem_t go;
     struct chore *chore; /* NULL with `go`: end */
     int64_t idle_since;
@@ -52,9 +53,7 @@ static struct worker *hire(struct crew *crew) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    int err = pthread_create(&thread, &attributes, work, worker);
+    int err = pthread_create(&worker->thread, &attributes, work, worker);
     pthread_attr_destroy(&attributes);
     if (err != 0) {
         sem_destroy(&worker->go);
@@ -121,6 +120,15 @@ static void relieve(struct crew *crew, struct worker *worker) {
         deadline_arm(&crew->loop->deadlines, &crew->dismiss, worker->idle_since + IDLE_NS);
 }
 
+/* It frees itself. */
+static pthread_t end(struct crew *crew, struct worker *worker) {
+    pthread_t thread = worker->thread;
+    crew->threads--;
+    worker->chore = NULL;
+    sem_post(&worker->go);
+    return thread;
+}
+
 static void on_dismiss(struct deadline *deadline) {
     struct crew *crew = container_of(deadline, struct crew, dismiss);
     int64_t now = clock_now(), next = INT64_MAX;
@@ -133,9 +141,7 @@ static void on_dismiss(struct deadline *deadline) {
             continue;
         }
         *at = worker->next;
-        crew->threads--;
-        worker->chore = NULL;
-        sem_post(&worker->go); /* it frees itself */
+        pthread_detach(end(crew, worker));
     }
     if (next != INT64_MAX)
         deadline_arm(&crew->loop->deadlines, &crew->dismiss, next);
@@ -158,6 +164,14 @@ static void on_finished(struct source *source, uint32_t events) {
         oldest = chore->next;
         relieve(crew, chore->worker);
         chore->done(chore);
+    }
+}
+
+void crew_deinit(struct crew *crew) {
+    while (crew->idle != NULL) {
+        struct worker *worker = crew->idle;
+        crew->idle = worker->next;
+        pthread_join(end(crew, worker), NULL);
     }
 }
 

@@ -34,6 +34,8 @@ struct crew {
 
 /* 0 or -errno. */
 int crew_init(struct crew *crew, struct loop *loop, unsigned most);
+/* Ends idle threads. Who hangs is left to hang. */
+void crew_deinit(struct crew *crew);
 /* Queues at worst; 0, or -EAGAIN when there is no thread at all and none can be made (the chore
  * isn't taken). */
 int crew_submit(struct crew *crew, struct chore *chore);

@@ -127,6 +127,8 @@ int power_finish(struct supervisor *supervisor) {
     if (supervisor->pid == 1)
         kill(-1, SIGKILL); /* everybody else in the pid namespace */
     groups_deinit(&supervisor->groups);
+    crew_deinit(&supervisor->spawners);
+    crew_deinit(&supervisor->walkers);
     if (!supervisor->is_init)
         return supervisor->power.exit_code;
     sync();

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+/* From here on as on an older kernel; before there are threads. */
+void send_without_pidfds(void);
 /* A pidfd, or -1: no such process, or a kernel without (errno says which). */
 int send_open(pid_t pid);
 /* By pidfd; by pid when it is -1 and pid > 0. 0 or -errno. */

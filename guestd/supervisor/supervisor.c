@@ -19,6 +19,7 @@
 #include "supervisor/proc.h"
 #include "supervisor/program.h"
 #include "supervisor/reap.h"
+#include "supervisor/send.h"
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
 #include "supervisor/tree.h"
@@ -130,6 +131,8 @@ static void look_around(struct supervisor *supervisor) {
     nursery->proc = proc_open();
     nursery->null = open_null();
     nursery->no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
+    if (nursery->no_clone3)
+        send_without_pidfds(); /* what has no clone3 (Linux before 5.3, valgrind) has none */
     char path[64];
     snprintf(path, sizeof path, "self/task/%d/children", (int)supervisor->pid);
     supervisor->children = openat(nursery->proc, path, O_RDONLY | O_CLOEXEC);
