@@ -21,6 +21,7 @@ import server  # noqa: E402  (its imports need the path above)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "valgrind: short and broad enough to be run under valgrind too")
+    config.addinivalue_line("markers", "native: about what valgrind does in a program's place: its exec, its fds, its filter")
     config.addinivalue_line("markers", "plain_only: about the agent's filter or its speed, which sanitizers change")
 
 

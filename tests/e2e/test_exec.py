@@ -103,6 +103,7 @@ def test_the_usual_path_where_guestd_has_none(start):
     assert {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} == set(path)
 
 
+@pytest.mark.native
 def test_children_start_clean(client, folder):
     """umask 022, default signals, no fd above 2, oom_score_adj 0, the original rlimits, a session of their own."""
     script = folder / "look"
@@ -259,6 +260,7 @@ def test_a_program_that_cannot_start_is_a_typed_error(client, params, code, fiel
         assert caught.value.errno == errno
 
 
+@pytest.mark.native
 def test_a_file_that_is_no_program(client, folder):
     (folder / "data").write_bytes(b"\0\1\2\3 no program")
     (folder / "data").chmod(0o755)
@@ -270,6 +272,7 @@ def test_a_file_that_is_no_program(client, folder):
         run(client, str(folder / "lost"))
 
 
+@pytest.mark.native
 def test_arguments_that_the_kernel_does_not_take(client):
     with fails("too_large", field="args", errno=7):
         run(client, "true", "x" * 200000)  # one argument ends at 128 KiB
@@ -289,6 +292,7 @@ def test_no_new_privs(client):
     assert client.commands.run(look, no_new_privs=True).stdout.split()[1] == "1"
 
 
+@pytest.mark.native
 def test_seccomp_none_and_default(client):
     """The profile is the one that hello lists; a program under it may not mount, and works otherwise."""
     look = "grep Seccomp: /proc/self/status"

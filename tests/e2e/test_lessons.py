@@ -26,8 +26,6 @@ from test_stream import (  # noqa: F401
     test_a_slow_reader_makes_its_own_program_wait_and_loses_nothing as test_a_slow_reader_wedges_or_bloats_the_agent)
 from test_tree import test_a_timeout_takes_the_whole_tree, script  # noqa: F401
 
-pytestmark = pytest.mark.valgrind
-
 MIB = 1 << 20
 
 

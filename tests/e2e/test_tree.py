@@ -11,6 +11,8 @@ from expect import fails
 from server import Shared
 from until import until
 
+pytestmark = pytest.mark.valgrind
+
 DOUBLE_FORK = """
 import os, sys, time
 if os.fork() == 0:
