@@ -28,6 +28,8 @@
  * most 4. */
 #define FDS_RESERVED 256
 #define FDS_A_JOB 4
+/* Exited jobs that are kept, an fd each, at most; where fds are few they get a quarter of them. */
+#define ANSWERED_MOST 2048
 
 void supervisor_early(void) {
     /* Ignored signals would be inherited by every program; handlers there are none. */
@@ -81,14 +83,17 @@ static int watch_signals(struct supervisor *supervisor) {
 static void raise_nofile(struct supervisor *supervisor) {
     struct rlimit *original = &supervisor->nursery.nofile;
     getrlimit(RLIMIT_NOFILE, original);
-    rlim_t needed = FDS_RESERVED + supervisor->options->max_jobs * FDS_A_JOB;
+    rlim_t needed = FDS_RESERVED + ANSWERED_MOST + supervisor->options->max_jobs * FDS_A_JOB;
     rlim_t most = original->rlim_max;
     if (supervisor->is_init && most < needed)
         most = needed;
     struct rlimit raised = {.rlim_cur = most, .rlim_max = most};
     if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
         raised = *original;
-    rlim_t jobs = raised.rlim_cur > FDS_RESERVED ? (raised.rlim_cur - FDS_RESERVED) / FDS_A_JOB : 1;
+    rlim_t answered = raised.rlim_cur / 4 < ANSWERED_MOST ? raised.rlim_cur / 4 : ANSWERED_MOST;
+    supervisor->tasks.answered_most = (unsigned)answered;
+    rlim_t taken = FDS_RESERVED + answered;
+    rlim_t jobs = raised.rlim_cur >= taken + FDS_A_JOB ? (raised.rlim_cur - taken) / FDS_A_JOB : 1;
     supervisor->max_jobs =
         jobs < supervisor->options->max_jobs ? jobs : supervisor->options->max_jobs;
 }

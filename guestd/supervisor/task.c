@@ -16,8 +16,6 @@
 
 /* How long the answer waits for the end of pipes that others hold. Contract §4. */
 #define PIPES_WAIT_NS (200 * MS_NS)
-/* The agent forgets exited jobs by its own rules; this holds if it doesn't. */
-#define ANSWERED_MAX 2048
 
 static double unix_now(void) {
     struct timespec now;
@@ -280,8 +278,11 @@ static enum link_reason reason(const struct task *task, int oom_kills) {
     return LINK_REASON_SIGNALED;
 }
 
+/* The agent forgets exited jobs by its own rules; this holds if it doesn't, or where fds are few
+ * (it goes on reading what it has mapped). */
 static void forget_oldest(struct tasks *tasks) {
-    for (struct task *task = tasks->oldest; tasks->answered > ANSWERED_MAX && task != NULL;) {
+    struct task *task = tasks->oldest;
+    while (task != NULL && tasks->answered > tasks->answered_most) {
         struct task *next = task->newer;
         if (task->state == TASK_ANSWERED && task->owed == 0)
             task_free(task);

@@ -118,7 +118,8 @@ struct tasks {
     struct task *oldest, *newest;
     struct task *owing, **last_owing;
     unsigned running;       /* not answered */
-    unsigned answered;      /* kept until LINK_FORGET */
+    unsigned answered;      /* kept until LINK_FORGET … */
+    unsigned answered_most; /* … or until there are more: each holds an fd */
     uint64_t answered_held; /* bytes of output in their stores */
 };
 
