@@ -296,6 +296,7 @@ void call_cancel(struct call *call) {
         call_fail(call, STATUS_CANCELLED, 0, NULL, "cancelled");
         call->swallow = true;
     }
+    work_drop_waiting(call);
     call_unref(call);
 }
 
@@ -309,6 +310,7 @@ void call_lost(struct call *call) {
     call->on_cancel = NULL;
     if (hook)
         hook(call, CANCEL_CONNECTION_LOST, call->on_cancel_arg);
+    work_drop_waiting(call);
     call_unref(call);
 }
 

@@ -93,13 +93,17 @@ struct work {
                  int result); /* result: what run returned, or -ECANCELED if it never ran */
     _Atomic bool cancelled;   /* set when the call is cancelled */
     int result;
-    struct work *next;         /* private: waiting for a thread */
-    struct work *next_of_call; /* private */
+    bool always;             /* private, like all below */
+    struct work *next, **at; /* waiting for a thread; at is NULL otherwise */
+    struct work *next_of_call;
 };
 /* The work struct is the operation's own (in its arena or heap) and stays until `done`. Holds a
  * reference to the call. */
 void call_work_start(struct call *call, struct work *work, int (*run)(struct work *),
                      void (*done)(struct work *, int));
+/* The same for what gives something back: it runs whatever becomes of the call. */
+void call_work_always(struct call *call, struct work *work, int (*run)(struct work *),
+                      void (*done)(struct work *, int));
 
 /* ── streams: agent to client ── */
 

@@ -58,3 +58,6 @@ void call_receiver_stop(struct call *call);
 
 /* work.c */
 void work_cancel_all(struct call *call);
+/* Ends those that were cancelled before a thread took them: what a client cancels must not pile up
+ * behind threads that hang. */
+void work_drop_waiting(struct call *call);

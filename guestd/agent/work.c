@@ -41,17 +41,27 @@ static void on_worked(uv_work_t *request, int status) {
     start_next(agent);
 }
 
+static void enqueue(struct agent *agent, struct work *work) {
+    work->next = NULL;
+    work->at = agent->waiting_last;
+    *work->at = work;
+    agent->waiting_last = &work->next;
+}
+
+static void dequeue(struct agent *agent, struct work *work) {
+    *work->at = work->next;
+    if (work->next)
+        work->next->at = work->at;
+    else
+        agent->waiting_last = work->at;
+    work->at = NULL;
+}
+
 static void start_next(struct agent *agent) {
     while (agent->waiting && agent->working < WORKING_MAX) {
         struct work *work = agent->waiting;
 
-        agent->waiting = work->next;
-        if (!agent->waiting)
-            agent->waiting_last = &agent->waiting;
-        if (work->cancelled) {
-            finish(work, -ECANCELED);
-            continue;
-        }
+        dequeue(agent, work);
         agent->working++;
         work->request.data = work;
         uv_queue_work(&agent->loop, &work->request, on_pool,
@@ -59,8 +69,8 @@ static void start_next(struct agent *agent) {
     }
 }
 
-void call_work_start(struct call *call, struct work *work, int (*run)(struct work *),
-                     void (*done)(struct work *, int)) {
+static void start(struct call *call, struct work *work, bool always, int (*run)(struct work *),
+                  void (*done)(struct work *, int)) {
     struct agent *agent = call_agent(call);
 
     work->call = call_ref(call);
@@ -68,15 +78,39 @@ void call_work_start(struct call *call, struct work *work, int (*run)(struct wor
     work->done = done;
     work->cancelled = false;
     work->result = 0;
-    work->next = NULL;
+    work->always = always;
     work->next_of_call = call->works;
     call->works = work;
-    *agent->waiting_last = work;
-    agent->waiting_last = &work->next;
+    enqueue(agent, work);
     start_next(agent);
+}
+
+void call_work_start(struct call *call, struct work *work, int (*run)(struct work *),
+                     void (*done)(struct work *, int)) {
+    start(call, work, false, run, done);
+}
+
+void call_work_always(struct call *call, struct work *work, int (*run)(struct work *),
+                      void (*done)(struct work *, int)) {
+    start(call, work, true, run, done);
 }
 
 void work_cancel_all(struct call *call) {
     for (struct work *work = call->works; work; work = work->next_of_call)
         work->cancelled = true;
+}
+
+/* One at a time from the start: `done` may start another. */
+void work_drop_waiting(struct call *call) {
+    struct work *work = call->works;
+
+    while (work) {
+        if (work->at && work->cancelled && !work->always) {
+            dequeue(call_agent(call), work);
+            finish(work, -ECANCELED);
+            work = call->works;
+        } else {
+            work = work->next_of_call;
+        }
+    }
 }

@@ -52,7 +52,7 @@ static void stop(struct ahead *ahead) {
     if (ahead->closed)
         answer(ahead, -ECANCELED);
     else
-        call_work_start(ahead->call, &ahead->work, close_only, on_closed);
+        call_work_always(ahead->call, &ahead->work, close_only, on_closed);
 }
 
 static void on_filled(struct work *work, int result) {

@@ -172,7 +172,7 @@ static void go_on(struct write_stream *stream) {
     if (stream->cancelled) {
         stream->working = true;
         if (stream->begun)
-            call_work_start(write->call, &write->work, give_up, on_given_up);
+            call_work_always(write->call, &write->work, give_up, on_given_up);
         else
             finish(stream, stream->reason);
         return;
