@@ -63,6 +63,27 @@ static struct hold *next_one(void) {
     return NULL;
 }
 
+static void enter(struct hold *hold) {
+    call_on_cancel(hold->call, NULL, NULL);
+    hold->share->bytes += hold->bytes;
+    total += hold->bytes;
+    hold->go(hold);
+}
+
+/* It waits no longer: what a client cancels must not pile up. */
+static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
+    struct hold *hold = arg, **at = &hold->share->waiting;
+
+    while (*at != hold)
+        at = &(*at)->next;
+    *at = hold->next;
+    if (!*at)
+        hold->share->last = at;
+    if (reason == CANCEL_BY_CLIENT)
+        call_fail(call, STATUS_CANCELLED, 0, NULL, "cancelled");
+    enter(hold);
+}
+
 /* Not from within itself: the go of a call that was cancelled releases at once. */
 static void let_in(void) {
     static bool running;
@@ -70,11 +91,8 @@ static void let_in(void) {
     if (running)
         return;
     running = true;
-    for (struct hold *hold = next_one(); hold; hold = next_one()) {
-        hold->share->bytes += hold->bytes;
-        total += hold->bytes;
-        hold->go(hold);
-    }
+    for (struct hold *hold = next_one(); hold; hold = next_one())
+        enter(hold);
     running = false;
 }
 
@@ -89,6 +107,7 @@ void hold_ask(struct hold *hold, struct call *call, uint64_t bytes, void (*go)(s
     share->holds++;
     *share->last = hold;
     share->last = &hold->next;
+    call_on_cancel(call, on_cancel, hold);
     let_in();
 }
 
