@@ -112,8 +112,10 @@ static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
     if (exec->order.background) /* it starts, and that is the answer */
         return;
     exec->cancelled = true;
-    if (job_running(job))
+    if (job_running(job)) {
         job_cancel(job);
+        job_detach(job); /* also where its stream hasn't begun: it must not wait for a reader */
+    }
     if (exec->order.stream)
         outlet_release(&exec->outlet);
     if (reason == CANCEL_BY_CLIENT)
