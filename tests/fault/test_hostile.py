@@ -1,0 +1,105 @@
+"""hostile.py's short form; and, one by one, what it has found."""
+
+import os
+import random
+
+import pytest
+
+import hostile
+import procs
+import server
+from raw import Raw
+from until import until
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def guestd():
+    guestd = server.Shared()
+    yield guestd
+    guestd.unharmed()
+    guestd.stop()
+
+
+@pytest.fixture
+def hung(tmp_path):
+    """A guestd with a file system that does not answer (FUSE, its daemon silent), and what makes it answer."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse")
+    fuse = os.open("/dev/fuse", os.O_RDWR)
+    guestd = server.Guestd(pass_fds=(fuse,),
+                           mounts="mount -i -t fuse -o fd=%d,rootmode=40000,user_id=0,group_id=0 none %s; exec %d<&-"
+                           % (fuse, tmp_path, fuse))
+    open_still = [fuse]
+
+    def answer():
+        while open_still:
+            os.close(open_still.pop())
+
+    yield guestd, tmp_path, answer
+    answer()
+    guestd.stop()
+
+
+def hang_all_threads(client, path):
+    """As many requests as the pool lets run at once; the next ones wait for a thread."""
+    for n in range(16):
+        client.request(n, "file.stat", {"path": "%s/%d" % (path, n)})
+
+
+def test_hostile_clients_harm_nobody():
+    seed = random.SystemRandom().randrange(1 << 32)
+    print("seed", seed)
+    hostile.run(5, seed, 4)
+
+
+def test_a_download_whose_reader_goes_as_it_gives_credit(guestd, tmp_path):
+    (tmp_path / "big").write_bytes(bytes(3 * MIB))
+    for _ in range(100):
+        with Raw(guestd) as client:
+            client.request(1, "file.read", {"path": str(tmp_path / "big"), "stream": True, "window": 0})
+            for msgid in range(2, 6):  # meanwhile both parts are read ahead
+                client.request(msgid, "info")
+                client.answer(msgid)
+            client.send([2, "stream.credit", {"id": 1, "bytes": 4 * MIB}])
+
+
+def test_an_upload_that_is_cancelled_and_then_lost_while_threads_hang(hung, tmp_path_factory):
+    guestd, path, answer = hung
+    folder = tmp_path_factory.mktemp("uploads")
+    with Raw(guestd) as stuck, Raw(guestd) as client:
+        client.request(1, "file.write", {"path": str(folder / "f"), "stream": True})
+        client.send([2, "stream.data", {"id": 1, "data": b"x" * 1000}])
+        assert client.recv()[:2] == [2, "stream.credit"]
+        hang_all_threads(stuck, path)
+        client.send([2, "stream.cancel", {"id": 1}])
+        assert client.works()
+    answer()
+    until(lambda: not [fd for fd in procs.fds(guestd.agent()) if str(folder) in fd], "the upload's files are closed")
+    assert os.listdir(folder) == []
+
+
+def rss(pid):
+    return int(procs.status(pid, "VmRSS")[0]) << 10
+
+
+def test_what_is_cancelled_does_not_pile_up_behind_threads_that_hang(hung):
+    guestd, path, _ = hung
+    with Raw(guestd) as stuck, Raw(guestd) as client:
+        hang_all_threads(stuck, path)
+        assert client.works()
+        before = rss(guestd.agent())
+        long = "/" + "n" * 200 + "/n" * 1900
+        for msgid in range(20000):
+            client.request(msgid, "file.stat", {"path": long})
+            client.send([2, "stream.cancel", {"id": msgid}])
+            assert client.answer(msgid)[2]["code"] == "cancelled"
+        assert server.SANITIZED or rss(guestd.agent()) - before < 20 * MIB
+
+
+def test_a_program_whose_reader_goes_before_its_stream_begins(guestd):
+    for _ in range(100):
+        with Raw(guestd) as client:
+            client.request(1, "exec", {"cmd": "yes", "stream": True, "window": 0, "kill_grace": 0})
+    until(lambda: not guestd.jobs(), "no job is left")
