@@ -10,8 +10,12 @@
  * standstill is measured. */
 #define TICK_NS (2 * SECOND_NS)
 
+#define MAX_WAIT_MS (1 << 30)
+#define MAX_WAIT_NS (MAX_WAIT_MS * MS_NS)
+
 int loop_init(struct loop *loop) {
     memset(loop, 0, sizeof *loop);
+    loop->expected_ns = INT64_MAX;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return loop->epoll_fd < 0 ? -errno : 0;
 }
@@ -36,33 +40,35 @@ void loop_remove(struct loop *loop, struct source *source) {
     }
 }
 
+/* The time, and what is late by it: if nobody looked at the clock when he should have, for longer
+ * than any load explains, that span was nobody's. */
+static int64_t look_at_clock(struct loop *loop) {
+    int64_t now = clock_now();
+    if (loop->expected_ns != INT64_MAX && now - loop->expected_ns > STOOD_STILL_NS)
+        deadlines_shift(&loop->deadlines, now - loop->expected_ns);
+    loop->expected_ns = now; /* the next look comes at once, unless the loop waits */
+    return now;
+}
+
 static int wait_ms(struct loop *loop) {
-    int64_t next = deadlines_next(&loop->deadlines);
+    int64_t now = look_at_clock(loop), next = deadlines_next(&loop->deadlines);
     if (next == INT64_MAX) {
         loop->expected_ns = INT64_MAX;
         return -1;
     }
-    int64_t now = clock_now();
     if (loop->ticking && next > now + TICK_NS)
         next = now + TICK_NS;
-    loop->expected_ns = next > now ? next : now;
-    return next > now ? (int)((next - now + MS_NS - 1) / MS_NS) : 0;
-}
-
-static void fire_deadlines(struct loop *loop) {
-    if (loop->deadlines.root == NULL)
-        return;
-    int64_t now = clock_now();
-    if (loop->expected_ns != INT64_MAX && now - loop->expected_ns > STOOD_STILL_NS)
-        deadlines_shift(&loop->deadlines, now - loop->expected_ns);
-    deadlines_fire(&loop->deadlines, now);
+    if (next <= now)
+        return 0;
+    loop->expected_ns = next;
+    return next - now > MAX_WAIT_NS ? MAX_WAIT_MS : (int)((next - now + MS_NS - 1) / MS_NS);
 }
 
 void loop_run(struct loop *loop) {
     while (!loop->stop) {
         loop->batch = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH, wait_ms(loop));
         loop->at = 0; /* before the deadlines: they remove sources of this batch too */
-        fire_deadlines(loop);
+        deadlines_fire(&loop->deadlines, look_at_clock(loop));
         while (loop->at < loop->batch) {
             struct epoll_event *event = &loop->events[loop->at++];
             struct source *source = event->data.ptr;

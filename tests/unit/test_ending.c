@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -280,6 +281,29 @@ static void test_output_limit(void **state) {
     close(store);
 }
 
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A machine that stood still, as a paused VM does, doesn't time its programs out: deadlines move by
+ * that time. */
+static void test_standstill(void **state) {
+    struct rig *rig = *state;
+    enum { STOOD_STILL_MS = 8000, TIMEOUT_MS = 3000 };
+    int64_t begin = now_ms();
+    uint64_t job = rig_shell(rig, "exec sleep 100", (struct link_spawn){.timeout_ms = TIMEOUT_MS});
+    rig_started(rig, job, NULL);
+    kill(rig->supervisor, SIGSTOP);
+    usleep(STOOD_STILL_MS * 1000);
+    kill(rig->supervisor, SIGCONT);
+    assert_int_equal(rig_exited(rig, job).reason, LINK_REASON_TIMED_OUT);
+    /* Not at the moment of its return; how long it stood still is known to two seconds. */
+    assert_in_range(now_ms() - begin, STOOD_STILL_MS + TIMEOUT_MS - 2000,
+                    STOOD_STILL_MS + TIMEOUT_MS + 5000);
+}
+
 static int make_directory(void **state) {
     return mkdtemp(directory) == NULL;
 }
@@ -307,6 +331,7 @@ int main(void) {
         BOTH(test_daemons_stay),
         BOTH(test_kill_rest),
         BOTH(test_forking_tree),
+        cmocka_unit_test_setup_teardown(test_standstill, start, stop),
         BOTH(test_signals_and_reasons),
         BOTH(test_output_limit),
     };
