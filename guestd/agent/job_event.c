@@ -113,6 +113,7 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
             if (r < 0)
                 log_error("the store of process %d can't be mapped: %s", (int)message->pid,
                           strerror(-r));
+            job->unmapped = r < 0;
             r = r == -EBADMSG ? r : 0;
             jobs->agent->stats.processes_started++;
             job_started(job, message->pid, message->started_at);
@@ -205,6 +206,7 @@ static int take_over(struct jobs *jobs, const struct link_job *message, int fd, 
         return -ENOMEM;
     }
     (*ret)->view = view;
+    (*ret)->unmapped = r < 0;
     (*ret)->detached = true; /* whoever it streamed to is gone with its connection */
     return 0;
 }

@@ -51,14 +51,14 @@ static bool cut(const struct job *job, unsigned c) {
     uint64_t end = job_end(job, c);
 
     if (!job->view.base)
-        return end > 0;
+        return job->unmapped || end > 0;
     return end > job->facts->max_output || end > view_size(&job->view, c);
 }
 
-/* A streamed one lost only what its opener was told of by gaps. */
+/* A streamed one lost only what its opener was told of by gaps, if it was told of anything. */
 static bool truncated(const struct job *job, bool output) {
     if ((job->facts->flags & FACTS_STREAM) && !output)
-        return job->gapped;
+        return job->gapped || job->unmapped;
     return cut(job, 0) || cut(job, 1);
 }
 
@@ -206,7 +206,7 @@ static void reply_with_output(struct job *job, struct call *call, enum encoding 
     uint64_t bytes;
     msgpack_packer *pk;
 
-    if (output_read(job, &output) < 0) {
+    if (output_read(job, &output) < 0 || job->unmapped) {
         output_deinit(&output);
         call_fail(call, STATUS_LIMIT_EXCEEDED, ENOMEM, "output", "no memory for the output");
         return;

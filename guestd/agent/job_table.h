@@ -26,6 +26,7 @@ struct job {
     enum job_state state;
     uint64_t id;
     int32_t pid;
+    bool unmapped; /* there was no memory to map its store: its output can't be read here */
     bool gapped;   /* its opener was told of a gap */
     bool detached; /* its store overwrites: nothing waits for its opener, or no more */
     bool released; /* the supervisor may let go of it, or was told so */
