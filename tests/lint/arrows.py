@@ -15,7 +15,8 @@ import sys
 PROJECT = {
     "proto": [],
     "proto/client": ["proto"],
-    "guestd": ["supervisor", "agent", "sandbox", "proto/address.h", "proto/limits.h", "link.h"],  # main.c
+    "guestd": ["supervisor", "agent", "sandbox", "proto/address.h", "proto/limits.h", "link.h", "options.h",
+               "sockets.h"],  # main.c and its halves
     "guestd/link.h": [],
     "guestd/supervisor": ["capsule", "link.h"],
     "guestd/agent": ["proto", "link.h", "ops/op.h"],
