@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 
 #define LINK_VERSION 1
-#define LINK_FD 3 /* the agent's end, when it starts */
+#define LINK_FD 3                 /* the agent's end, when it starts */
 #define LINK_ROLE "agent-on-link" /* the only argument of guestd as the agent */
 #define LINK_LISTENERS 8
 #define LINK_LIMITS 32
@@ -248,8 +248,7 @@ struct link_pressure {
     uint64_t bytes;
 };
 
-/* ── the end of a job
- * ──────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the end of a job ── */
 
 enum link_reason {
     LINK_REASON_EXITED,
