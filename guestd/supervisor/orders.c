@@ -231,7 +231,7 @@ static bool take_one(struct supervisor *supervisor) {
         wrong = "files nobody asked for";
     else if ((header.msg_flags & MSG_CTRUNC) != 0 && order.h.type == LINK_SPAWN &&
              len == sizeof order.spawn)
-        tell_refused(supervisor, order.spawn.job, EMFILE,
+        spawn_refuse(supervisor, order.spawn.job, EMFILE,
                      LINK_STAGE_NONE); /* we are out of fds: not its fault */
     else
         wrong = obey(supervisor, &order, len, fds, &n_fds);

@@ -1,20 +1,25 @@
 #include "supervisor/power.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "supervisor/ending.h"
 #include "supervisor/note.h"
+#include "supervisor/spawn.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
 #include "supervisor/tree.h"
 
 #define KILL_WAIT_NS SECOND_NS        /* for what hangs in the kernel */
 #define LEAVE_WAIT_NS (SECOND_NS / 2) /* for the agent to send its last answers */
+#define SYNC_WAIT_S 30
 
 static void arm(struct supervisor *supervisor, int64_t span_ns) {
     deadline_arm(&supervisor->loop.deadlines, &supervisor->power.deadline, clock_now() + span_ns);
@@ -34,8 +39,10 @@ static void term_all(struct supervisor *supervisor) {
 }
 
 static void kill_all(struct supervisor *supervisor) {
-    for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer)
+    for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer) {
         ending_kill(task, LINK_REASON_KILLED);
+        spawn_kill(task); /* else it could still exec when nobody is there any more */
+    }
     groups_signal_lingering(&supervisor->groups, SIGKILL);
     tree_signal_orphans(supervisor, SIGKILL);
 }
@@ -123,6 +130,32 @@ void power_check(struct supervisor *supervisor) {
         leave(supervisor);
 }
 
+static void *sync_all(void *done) {
+    sync();
+    sem_post(done);
+    return NULL;
+}
+
+/* A file system that hangs (a network mount whose server is gone) must not keep the machine up. */
+static void sync_for_a_while(void) {
+    static sem_t done;
+    pthread_t thread;
+    struct timespec end;
+    sem_init(&done, 0, 0);
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += SYNC_WAIT_S;
+    if (pthread_create(&thread, NULL, sync_all, &done) != 0) {
+        sync();
+        return;
+    }
+    while (sem_timedwait(&done, &end) < 0) {
+        if (errno == EINTR)
+            continue;
+        note("not everything could be written to disk");
+        return;
+    }
+}
+
 int power_finish(struct supervisor *supervisor) {
     if (supervisor->pid == 1)
         kill(-1, SIGKILL); /* everybody else in the pid namespace */
@@ -131,7 +164,7 @@ int power_finish(struct supervisor *supervisor) {
     crew_deinit(&supervisor->walkers);
     if (!supervisor->is_init)
         return supervisor->power.exit_code;
-    sync();
+    sync_for_a_while();
     reboot(supervisor->power.mode == LINK_POWER_REBOOT ? RB_AUTOBOOT : RB_POWER_OFF);
     note("the machine can't be stopped: %s", strerror(errno));
     for (;;)

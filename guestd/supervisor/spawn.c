@@ -74,13 +74,17 @@ static void run_birth(struct chore *chore) {
     birth_run(container_of(chore, struct task, birth_chore)->birth);
 }
 
+void spawn_kill(struct task *task) {
+    struct birth *birth = task->birth;
+    if (birth != NULL && birth->pid > 0 && !task->reaped_early)
+        send_signal(birth->pidfd, birth->pid, SIGKILL);
+}
+
 /* Nothing came back for 30 s: an exec from a dead network mount, say. What is waited for dies, if
  * it can. */
 static void on_hung(struct deadline *deadline) {
     struct task *task = container_of(deadline, struct task, hung);
-    struct birth *birth = task->birth;
-    if (task->birth_chore.started_ns != 0 && birth->pid > 0 && !task->reaped_early)
-        send_signal(birth->pidfd, birth->pid, SIGKILL);
+    spawn_kill(task);
     deadline_arm(&task->supervisor->loop.deadlines, deadline, clock_now() + SECOND_NS);
 }
 
@@ -195,9 +199,18 @@ const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *o
         close_fd(spec);
         close_fd(input);
     }
-    if (err < 0)
-        tell_refused(supervisor, order->job, -err, stage);
+    if (err < 0 && (order->flags & LINK_SPAWN_MAIN) == 0)
+        spawn_refuse(supervisor, order->job, -err, stage);
     return wrong;
+}
+
+/* By a task that failed at once: many that a full link holds up are not the agent's end. */
+void spawn_refuse(struct supervisor *supervisor, uint64_t job, int err, uint32_t stage) {
+    struct task *task = task_new(supervisor, job);
+    if (task == NULL)
+        keeper_kill(supervisor, "no memory for its answers");
+    else
+        fail(task, err, stage);
 }
 
 int spawn_init(struct supervisor *supervisor) {

@@ -286,13 +286,6 @@ void tell_waiter(struct supervisor *supervisor, struct waiter *waiter) {
     tell_owed(supervisor);
 }
 
-void tell_refused(struct supervisor *supervisor, uint64_t job, int err, uint32_t stage) {
-    struct link_spawned message = {
-        .h = HEADER(LINK_SPAWNED, struct link_spawned), .job = job, .err = err, .stage = stage};
-    if (!say(supervisor, &message, sizeof message, -1))
-        keeper_kill(supervisor, "no memory for its answers");
-}
-
 void tell_ping(struct supervisor *supervisor) {
     supervisor->keeper.ping_owed = supervisor->keeper.pong_owed = true;
     tell_owed(supervisor);

@@ -23,7 +23,5 @@ void tell_pressure(struct supervisor *supervisor);
 void tell_done(struct supervisor *supervisor, uint64_t request, int err);
 /* The same, with a waiter that was kept until now; takes it over. */
 void tell_waiter(struct supervisor *supervisor, struct waiter *waiter);
-/* LINK_SPAWNED for a start that got no task. */
-void tell_refused(struct supervisor *supervisor, uint64_t job, int err, uint32_t stage);
 /* LINK_PING, now or when the link has room; its answer is owed from now on. */
 void tell_ping(struct supervisor *supervisor);

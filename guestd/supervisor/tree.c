@@ -97,12 +97,24 @@ void tree_signal(struct task *task, int signal) {
 
 /* ── orphans ── */
 
+/* Where it is in the list, which rises, or would be. */
+static unsigned place(const struct orphans *orphans, pid_t pid) {
+    unsigned from = 0, to = orphans->count;
+    while (from < to) {
+        unsigned middle = from + (to - from) / 2;
+        if (orphans->list[middle].pid < pid)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 /* When it was first seen: now, if it wasn't before. Without memory each time is the first. */
 static int64_t first_seen(struct orphans *orphans, pid_t pid) {
-    for (unsigned i = 0; i < orphans->count; i++) {
-        if (orphans->list[i].pid == pid)
-            return orphans->list[i].seen_ns;
-    }
+    unsigned at = place(orphans, pid);
+    if (at < orphans->count && orphans->list[at].pid == pid)
+        return orphans->list[at].seen_ns;
     int64_t now = clock_now();
     if (orphans->count == orphans->room) {
         unsigned room = orphans->room > 0 ? orphans->room * 2 : 16;
@@ -112,45 +124,58 @@ static int64_t first_seen(struct orphans *orphans, pid_t pid) {
         orphans->list = grown;
         orphans->room = room;
     }
-    orphans->list[orphans->count++] = (struct orphan){.pid = pid, .seen_ns = now};
+    struct orphan *orphan = &orphans->list[at];
+    memmove(orphan + 1, orphan, (orphans->count - at) * sizeof *orphan);
+    *orphan = (struct orphan){.pid = pid, .seen_ns = now};
+    orphans->count++;
     return now;
 }
 
 void tree_orphan_reaped(struct supervisor *supervisor, pid_t pid) {
     struct orphans *orphans = &supervisor->orphans;
-    for (unsigned i = 0; i < orphans->count; i++) {
-        if (orphans->list[i].pid == pid)
-            orphans->list[i--] = orphans->list[--orphans->count];
-    }
+    unsigned at = place(orphans, pid);
+    if (at == orphans->count || orphans->list[at].pid != pid)
+        return;
+    orphans->count--;
+    memmove(&orphans->list[at], &orphans->list[at + 1],
+            (orphans->count - at) * sizeof *orphans->list);
+}
+
+/* Whether it wasn't seen before `since_ns`, if it is one at all. */
+static bool orphan(struct supervisor *supervisor, pid_t pid, int signal, int64_t since_ns) {
+    if (pid == supervisor->keeper.pid || task_find_pid(&supervisor->tasks, pid) != NULL)
+        return false;
+    if (signal != 0)
+        kill(pid, signal); /* our child, not reaped: the number is its own */
+    return first_seen(&supervisor->orphans, pid) >= since_ns;
 }
 
 /*
  * Our children that aren't a job's leader or the agent: the tops of what jobs have left behind, for
  * orphans are ours from the moment their parent is gone, and the kernel lists the main thread's
- * children (proc_tid_children(5)). Sends them `signal` (0: none). Returns how many of them weren't
- * seen before `since_ns`, or -1: not known.
+ * children (proc_tid_children(5), a page a read). Sends them `signal` (0: none). Returns how many
+ * of them weren't seen before `since_ns`, or -1: not known.
  */
 static int each_orphan(struct supervisor *supervisor, int signal, int64_t since_ns) {
-    static char text[32 << 10];
-    ssize_t len =
-        supervisor->children < 0 ? -1 : pread(supervisor->children, text, sizeof text - 1, 0);
-    if (len < 0 || len == sizeof text - 1)
-        return -1;
-    text[len] = 0;
+    char text[4096];
+    off_t from = 0;
+    ssize_t len;
+    pid_t pid = 0;
     int count = 0;
-    char *at = text;
-    for (;;) {
-        char *end;
-        pid_t pid = (pid_t)strtol(at, &end, 10);
-        if (end == at)
-            return count;
-        at = end;
-        if (pid == supervisor->keeper.pid || task_find_pid(&supervisor->tasks, pid) != NULL)
-            continue;
-        count += first_seen(&supervisor->orphans, pid) >= since_ns;
-        if (signal != 0)
-            kill(pid, signal); /* our child, not reaped: the number is its own */
+    if (supervisor->children < 0)
+        return -1;
+    while ((len = pread(supervisor->children, text, sizeof text, from)) > 0) {
+        from += len;
+        for (ssize_t i = 0; i < len; i++) {
+            if (text[i] >= '0' && text[i] <= '9') {
+                pid = pid * 10 + (text[i] - '0');
+                continue;
+            }
+            count += pid > 0 && orphan(supervisor, pid, signal, since_ns);
+            pid = 0;
+        }
     }
+    return len < 0 ? -1 : count;
 }
 
 bool tree_has_orphans(struct supervisor *supervisor) {

@@ -10,7 +10,7 @@ struct task;
 
 /* Children of ours that jobs have left behind, and when each was first seen. */
 struct orphans {
-    struct orphan {
+    struct orphan { /* by rising pid */
         pid_t pid;
         int64_t seen_ns;
     } * list;

@@ -121,6 +121,22 @@ static void test_deaf_behind_a_full_link(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* More refusals than a link holds unread: none is lost, and the agent lives. */
+static void test_many_refusals(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    uint64_t job[2 * MANY];
+    struct link_spawn order = {.store = {{.size = UINT64_C(1) << 40}}};
+    for (unsigned i = 0; i < 2 * MANY; i++)
+        job[i] = rig_shell(&rig, "", order);
+    for (unsigned i = 0; i < 2 * MANY; i++)
+        assert_int_equal(rig_expect(&rig, LINK_SPAWNED, job[i], NULL).spawned.err, EINVAL);
+    uint64_t next = rig_shell(&rig, "exit 3", (struct link_spawn){0});
+    rig_started(&rig, next, NULL);
+    assert_int_equal(WEXITSTATUS(rig_exited(&rig, next).wait_status), 3);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* A message of no bytes looks like the link's end, and may carry files. */
 static void test_fds_without_bytes(void **state) {
     struct rig rig;
@@ -141,6 +157,7 @@ int main(void) {
         cmocka_unit_test(test_block_becomes_drop),
         cmocka_unit_test(test_no_answer_for_the_one_before),
         cmocka_unit_test(test_deaf_behind_a_full_link),
+        cmocka_unit_test(test_many_refusals),
         cmocka_unit_test(test_fds_without_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
