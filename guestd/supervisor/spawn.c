@@ -16,7 +16,7 @@
 #define STUCK_NS SECOND_NS
 #define HUNG_NS (30 * SECOND_NS)
 #define STORE_MAX (UINT64_C(64) << 20)
-#define TIMEOUT_MAX_MS (UINT64_C(1) << 43)
+#define TIMEOUT_MAX_MS (UINT64_C(1) << 43) /* 278 years; in nanoseconds it still fits */
 
 static void close_fd(int fd) {
     if (fd >= 0)
@@ -122,7 +122,7 @@ static bool in_bounds(const struct link_spawn *order) {
             order->store[c].mode > STORE_BLOCK)
             return false;
     }
-    return order->timeout_ms <= TIMEOUT_MAX_MS;
+    return true;
 }
 
 static struct birth *make_birth(struct task *task, const struct link_spawn *order, int spec,
@@ -160,7 +160,7 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
         return -ENOMEM;
     task->flags = order->flags;
     task->grace_ms = order->grace_ms;
-    task->timeout_ms = order->timeout_ms;
+    task->timeout_ms = order->timeout_ms < TIMEOUT_MAX_MS ? order->timeout_ms : TIMEOUT_MAX_MS;
     task->birth_chore.run = run_birth;
     task->birth_chore.done = on_born;
     task->hung.fire = on_hung;

@@ -151,6 +151,13 @@ def test_the_output_of_a_background_process_is_kept_up_to_its_end(client):
     assert result.stdout == whole and not result.truncated
 
 
+@pytest.mark.parametrize("seconds", [1e-9, 8796093023, 2 ** 63 - 1, 2 ** 64 - 1, 1e300])
+def test_times_may_be_as_long_as_numbers_get(client, seconds):
+    assert client.commands.run("true", timeout=max(seconds, 30), kill_grace=seconds).reason == "exited"
+    process = client.commands.run("true", background=True, timeout=max(seconds, 30), kill_grace=seconds)
+    assert client.commands.wait(pid=process.pid, timeout=max(seconds, 30)).reason == "exited"
+
+
 def test_background_has_no_timeout_unless_asked(client):
     process = client.commands.run("sleep 60", background=True, timeout=0.1, kill_grace=0.1)
     result = process.wait(20)
