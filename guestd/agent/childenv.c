@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "link.h"
+
 struct item {
     const char *name;
     size_t name_len;
@@ -100,6 +102,9 @@ int childenv_candidates(const char *cmd, const char *path, msgpack_sbuffer *out)
         failed |= msgpack_sbuffer_write(out, cmd, cmd_size);
         if (failed)
             return -ENOMEM;
+        /* A PATH of nothing but colons would have cmd copied a million times. */
+        if (out->size > LINK_SPEC_MAX)
+            return -E2BIG;
         n++;
         part += len;
         if (!*part)

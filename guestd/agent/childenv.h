@@ -28,6 +28,7 @@ int childenv_append(const struct childenv *in, msgpack_sbuffer *out, uint32_t *r
 
 /*
  * Appends the paths that execvp(3) would try for `cmd`: itself when there is a slash in it, else
- * one for each part of `path`; an empty part is the working directory. Returns how many; -ENOMEM.
+ * one for each part of `path`; an empty part is the working directory. Returns how many;
+ * -E2BIG when `out` grows over LINK_SPEC_MAX; -ENOMEM.
  */
 int childenv_candidates(const char *cmd, const char *path, msgpack_sbuffer *out);

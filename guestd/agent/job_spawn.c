@@ -71,7 +71,9 @@ static int append_strings(struct job *job, const struct job_order *order, struct
     if (r || childenv_append(&env, out, &spec->envc, &path) < 0)
         return -ENOMEM;
     r = childenv_candidates(order->cmd, path, out);
-    if (r < 0 || append(out, order->cwd, strlen(order->cwd) + 1))
+    if (r < 0)
+        return r;
+    if (append(out, order->cwd, strlen(order->cwd) + 1))
         return -ENOMEM;
     spec->candidates = (uint32_t)r;
     spec->strings = (uint32_t)(out->size - start);
@@ -88,7 +90,11 @@ static int append_spec(struct job *job, const struct job_order *order, struct sl
     spec.groups = order->set_user ? (uint32_t)order->n_groups : 0;
     spec.filter = (uint32_t)order->n_filter;
     r |= append(out, order->filter, order->n_filter * 8);
-    if (r || append_strings(job, order, &spec, out) < 0 || append(out, facts.data, facts.len))
+    if (r == 0)
+        r = append_strings(job, order, &spec, out);
+    if (r < 0)
+        return r;
+    if (append(out, facts.data, facts.len))
         return -ENOMEM;
     memcpy(out->data, &spec, sizeof(spec));
     return out->size > LINK_SPEC_MAX ? -E2BIG : 0;
