@@ -12,6 +12,8 @@
 #include "agent/log.h"
 #include "proto/message.h"
 
+enum { ERROR_MAX = 1024 }; /* bytes that an error without data can have */
+
 struct call *call_new(struct conn *conn, uint32_t msgid) {
     struct call *call = calloc(1, sizeof *call);
 
@@ -114,6 +116,17 @@ uint64_t call_client_frame(struct call *call) {
     return call->conn->client_frame;
 }
 
+uint64_t call_answer_max(struct call *call) {
+    uint64_t frame = call->conn->client_frame;
+    uint64_t queue = call->conn->agent->limit[LIMIT_queue_total];
+
+    return frame < queue ? frame : queue;
+}
+
+bool call_full(struct call *call) {
+    return conn_full(call->conn);
+}
+
 const char *call_peer(struct call *call) {
     return call->conn->name;
 }
@@ -160,10 +173,10 @@ static void send_answer(struct call *call) {
         out_free(out);
         return;
     }
-    if (out && out_body(out) > call->conn->client_frame) {
+    if (out && out_body(out) > call_answer_max(call) && out_body(out) > ERROR_MAX) {
         out_free(out);
         call_fail(call, STATUS_TOO_LARGE, EMSGSIZE, NULL,
-                  "the result is over the client's max_frame");
+                  "the result is over what the client takes, or what may be queued");
         return;
     }
     call->answered = true;

@@ -50,6 +50,11 @@ void call_reply_end(struct call *call);
 typedef void call_reply_fn(struct call *call, void *arg);
 void call_reply_later(struct call *call, size_t about, call_reply_fn *reply, call_reply_fn *drop,
                       void *arg);
+/* Whether more waits for the client than one connection may have: what can wait is answered by
+ * call_reply_later then, however small. */
+bool call_full(struct call *call);
+/* The largest answer: what the client takes in a frame, and what may be queued at all. */
+uint64_t call_answer_max(struct call *call);
 /* An empty map. */
 void call_reply_empty(struct call *call);
 

@@ -102,8 +102,9 @@ enum encoding job_encoding(const struct job *job);
 /* The record, as one map. */
 void job_pack_record(const struct job *job, msgpack_packer *pk);
 void job_reply_record(const struct job *job, struct call *call);
-/* The result of one that exited; with `output` also stdout and stderr. Fails the call `too_large`
- * when the client's max_frame can't hold them. */
+/* The result of one that exited; with `output` also stdout and stderr, now or when it is their
+ * turn: the job stays as long. Fails the call `too_large` when the client's max_frame can't hold
+ * them. */
 void job_reply_result(struct job *job, struct call *call, bool output, enum encoding encoding);
 /* The most bytes of each stream that a result in that encoding can carry to this client. */
 uint64_t job_output_fits(struct call *call, enum encoding encoding);

@@ -12,7 +12,9 @@
 #define RESULT_PAIRS 18 /* without stdout, stderr and encoding */
 #define RECORD_PAIRS 10 /* while it runs */
 #define END_PAIRS 16    /* what both have more once it has exited: the result without pid and tag */
-#define RESULT_ROOM 1024 /* bytes of a response around its output, at most: 21 keys, a tag */
+#define AT_ONCE (64u << 10) /* bytes of output; a result with more is packed when it is its turn \
+                             */
+#define RESULT_ROOM 1024    /* bytes of a response around its output, at most: 21 keys, a tag */
 
 static const char *reason_name(uint32_t reason) {
     static const char *const names[] = {
@@ -202,8 +204,8 @@ static void pack_result(const struct job *job, msgpack_packer *pk, bool output) 
 
 static void reply_with_output(struct job *job, struct call *call, enum encoding wanted) {
     struct output output;
-    enum encoding encoding;
-    uint64_t bytes;
+    enum encoding encoding = wanted;
+    uint64_t bytes, most = call_answer_max(call);
     msgpack_packer *pk;
 
     if (output_read(job, &output) < 0 || job->unmapped) {
@@ -211,12 +213,15 @@ static void reply_with_output(struct job *job, struct call *call, enum encoding 
         call_fail(call, STATUS_LIMIT_EXCEEDED, ENOMEM, "output", "no memory for the output");
         return;
     }
-    encoding = encoding_decide(wanted, output.stream);
-    bytes = encoding_size(encoding, bytes_of(&output, 0)) +
-            encoding_size(encoding, bytes_of(&output, 1));
-    if (bytes + RESULT_ROOM > call_client_frame(call)) {
+    bytes = bytes_of(&output, 0).len + bytes_of(&output, 1).len;
+    if (bytes <= most) { /* else it is not worth a look */
+        encoding = encoding_decide(wanted, output.stream);
+        bytes = encoding_size(encoding, bytes_of(&output, 0)) +
+                encoding_size(encoding, bytes_of(&output, 1));
+    }
+    if (bytes + RESULT_ROOM > most) {
         call_fail(call, STATUS_TOO_LARGE, 0, "output",
-                  "%llu bytes of output are over the client's max_frame",
+                  "%llu bytes of output are over the client's max_frame, or queue_total",
                   (unsigned long long)bytes);
     } else {
         pk = call_reply_begin(call, RESULT_PAIRS + 3);
@@ -232,22 +237,59 @@ static void reply_with_output(struct job *job, struct call *call, enum encoding 
     view_rest(&job->view);
 }
 
-void job_reply_result(struct job *job, struct call *call, bool output, enum encoding encoding) {
-    if (call_answered(call)) /* not worth packing */
-        return;
-    if (output) {
-        reply_with_output(job, call, encoding);
+/* In the call's arena, until it is its turn. */
+struct result {
+    struct job *job; /* counted */
+    enum encoding encoding;
+};
+
+static void drop_result(struct call *call, void *arg) {
+    job_unref(((struct result *)arg)->job);
+}
+
+static void reply_result(struct call *call, void *arg) {
+    const struct result *result = arg;
+
+    reply_with_output(result->job, call, result->encoding);
+    job_unref(result->job);
+}
+
+/* Any number may wait for one exit: what they are all told must not be in memory at once. */
+static void reply_later(struct job *job, struct call *call, enum encoding encoding, uint64_t kept) {
+    struct result *result = arena_alloc(call_arena(call), sizeof(*result));
+
+    if (!result) {
+        call_fail(call, STATUS_INTERNAL, ENOMEM, NULL, "no memory for the result");
         return;
     }
-    pack_result(job, call_reply_begin(call, RESULT_PAIRS), false);
-    call_reply_end(call);
+    *result = (struct result){job_ref(job), encoding};
+    call_reply_later(call, (size_t)kept, reply_result, drop_result, result);
+}
+
+void job_reply_result(struct job *job, struct call *call, bool output, enum encoding encoding) {
+    uint64_t kept = 0;
+
+    if (call_answered(call)) /* not worth packing */
+        return;
+    if (!output) {
+        pack_result(job, call_reply_begin(call, RESULT_PAIRS), false);
+        call_reply_end(call);
+        return;
+    }
+    for (unsigned c = 0; c < 2; c++) {
+        uint64_t end = view_end(&job->view, c), size = view_size(&job->view, c);
+
+        kept += end < size ? end : size;
+    }
+    if (kept > AT_ONCE || call_full(call))
+        reply_later(job, call, encoding, kept);
+    else
+        reply_with_output(job, call, encoding);
 }
 
 uint64_t job_output_fits(struct call *call, enum encoding encoding) {
-    uint64_t room = call_client_frame(call), queue = call_agent(call)->limit[LIMIT_queue_total];
+    uint64_t room = call_answer_max(call);
 
-    if (queue < room)
-        room = queue;
     if (room <= RESULT_ROOM)
         return 0;
     return encoding_fits(encoding, (room - RESULT_ROOM) / 2);

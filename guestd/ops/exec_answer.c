@@ -8,12 +8,19 @@
 #include "ops/exec_private.h"
 #include "proto/message.h"
 
+/* The answer waits for its turn. */
+static void on_late_cancel(struct call *call, enum cancel_reason reason, void *arg) {
+    if (reason == CANCEL_BY_CLIENT)
+        call_on_cancel(call, on_late_cancel, NULL);
+}
+
 /* Lets go of everything: the exec lies in the call's arena. A lost connection may have done so
  * already. */
 static void finish(struct exec *exec) {
     if (exec->finished)
         return;
     exec->finished = true;
+    call_on_cancel(exec->call, on_late_cancel, NULL);
     job_unwatch(&exec->watch);
     call_unref(exec->call);
 }

@@ -42,6 +42,7 @@ static void on_closed(uv_handle_t *handle) {
 static void finish(struct wait *wait) {
     struct call *call = wait->call;
 
+    call_on_cancel(call, NULL, NULL);
     job_unwatch(&wait->watch);
     uv_close((uv_handle_t *)&wait->timer, on_closed);
     call_unref(call);
