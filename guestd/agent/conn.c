@@ -24,7 +24,6 @@ struct conn *conn_ref(struct conn *conn) {
 void conn_unref(struct conn *conn) {
     if (--conn->refs > 0)
         return;
-    conn_write_deinit(conn);
     buffer_unref(conn->in);
     free(conn);
 }
@@ -75,6 +74,7 @@ void conn_close(struct conn *conn) {
     uv_close((uv_handle_t *)&conn->timer, on_closed);
     uv_close((uv_handle_t *)&conn->stream, on_closed);
     lose_calls(conn);
+    conn_write_drop(conn);
 }
 
 static void on_drained(uv_timer_t *timer) {
@@ -107,7 +107,7 @@ void conn_fail(struct conn *conn, enum status code, const char *message) {
      * it, and the peer might never see why. */
     uv_timer_start(&conn->timer, on_drained, DRAIN_MS, 0);
     conn_read_start(conn);
-    conn_send(conn, CONN_URGENT, out);
+    conn_send(conn, CONN_ORDERED, out); /* behind all that is queued: it is the last frame */
 }
 
 bool conn_authenticate(struct conn *conn) {

@@ -101,6 +101,7 @@ void conn_send_data(struct conn *conn, struct out *head, const void *data, size_
 void conn_flush(struct conn *conn);
 /* Above the high mark: takes no requests and sends no stream data. */
 bool conn_full(const struct conn *conn);
-void conn_write_deinit(struct conn *conn);
+/* Nothing of what is queued will be written. */
+void conn_write_drop(struct conn *conn);
 /* Goes on with connections that used up their turn: agent's idle handle. */
 void conn_flush_again(struct agent *agent);

@@ -31,8 +31,13 @@ static size_t queued(const struct conn *conn) {
     return conn->writing ? bytes + conn->writing->len - conn->writing->sent : bytes;
 }
 
+/* Where all have queued too much, those go on that have taken what was queued to them. */
 bool conn_full(const struct conn *conn) {
-    return queued(conn) > conn->agent->limit[LIMIT_queue_connection];
+    const struct agent *agent = conn->agent;
+    size_t bytes = queued(conn);
+
+    return bytes > agent->limit[LIMIT_queue_connection] ||
+           (bytes > 0 && agent->stats.queued_bytes > agent->limit[LIMIT_queue_total]);
 }
 
 static bool low(const struct conn *conn) {
@@ -152,7 +157,7 @@ void conn_send(struct conn *conn, enum conn_lane lane, struct out *out) {
     charge(conn, out->len);
     out_queue_push(&conn->lane[lane], out);
     conn_flush(conn);
-    if (conn_full(conn))
+    if (conn->state == CONN_OPEN && conn_full(conn)) /* else what comes is thrown away */
         conn_read_stop(conn);
 }
 
@@ -288,7 +293,7 @@ void conn_flush(struct conn *conn) {
         }
     }
     conn->flushing = false;
-    if (conn->state == CONN_DRAINING && !conn->writing && !conn->lane[CONN_URGENT].first)
+    if (conn->state == CONN_DRAINING && queued(conn) == 0)
         say_no_more(conn);
     else if (conn->state == CONN_OPEN && !conn->reading && low(conn))
         conn_read_resume(conn);
@@ -309,8 +314,11 @@ void conn_flush_again(struct agent *agent) {
     }
 }
 
-void conn_write_deinit(struct conn *conn) {
+/* At once, though calls may hold the connection for long: others wait for the room. */
+void conn_write_drop(struct conn *conn) {
     refund(conn, conn->lane[CONN_URGENT].bytes + conn->lane[CONN_ORDERED].bytes);
     out_queue_deinit(&conn->lane[CONN_URGENT]);
     out_queue_deinit(&conn->lane[CONN_ORDERED]);
+    if (conn->agent->again)
+        agent_flush_later(conn->agent);
 }
