@@ -19,6 +19,9 @@
 #ifndef AT_NO_AUTOMOUNT
 #define AT_NO_AUTOMOUNT 0x800
 #endif
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
 
 static inline int statx_at(int dir, const char *name, int flags, unsigned mask, struct statx *ret) {
     return (int)syscall(SYS_statx, dir, name, flags, mask, ret);
