@@ -8,6 +8,7 @@ import pytest
 import hostile
 import procs
 import server
+from guestproto import TooLarge
 from raw import Raw
 from until import until
 
@@ -80,8 +81,8 @@ def test_an_upload_that_is_cancelled_and_then_lost_while_threads_hang(hung, tmp_
     assert os.listdir(folder) == []
 
 
-def rss(pid):
-    return int(procs.status(pid, "VmRSS")[0]) << 10
+def rss(pid, which="VmRSS"):
+    return int(procs.status(pid, which)[0]) << 10
 
 
 def test_what_is_cancelled_does_not_pile_up_behind_threads_that_hang(hung):
@@ -99,7 +100,51 @@ def test_what_is_cancelled_does_not_pile_up_behind_threads_that_hang(hung):
 
 
 def test_a_program_whose_reader_goes_before_its_stream_begins(guestd):
-    for _ in range(100):
+    for n in range(400):
         with Raw(guestd) as client:
-            client.request(1, "exec", {"cmd": "yes", "stream": True, "window": 0, "kill_grace": 0})
+            client.request(0, "exec", {"cmd": "/bin/sh", "args": ["-c", "trap '' TERM; exec yes"], "stream": True,
+                                       "window": 0, "max_output": 4096, "kill_grace": 0.05})
+            for msgid in range(1, n % 20):  # the start takes about as long as some of these
+                client.request(msgid, "ping")
+                client.recv()
     until(lambda: not guestd.jobs(), "no job is left")
+
+
+def test_a_path_of_colons_costs_no_memory(guestd):
+    with guestd.connect() as client:
+        before = rss(guestd.agent(), "VmHWM")
+        with pytest.raises(TooLarge) as caught:
+            client.commands.run("x" * 4096, [], envs={"PATH": ":" * 900000})
+        assert caught.value.field == "args"
+        assert server.SANITIZED or rss(guestd.agent(), "VmHWM") - before < 20 * MIB
+
+
+def test_a_protocol_error_is_the_last_frame_also_behind_what_waits(guestd, tmp_path):
+    for n in range(3000):
+        (tmp_path / ("%0100d" % n)).touch()
+    with Raw(guestd) as client, guestd.connect() as other:
+        for msgid in range(6):  # nothing is taken meanwhile
+            client.request(msgid, "file.list", {"path": str(tmp_path), "stream": True})
+        until(lambda: other.info()["metrics"]["queued_bytes"] > 0, "an event waits for the client")
+        client.request(7, "exec", {"cmd": "sleep", "args": ["600"], "stream": True, "tag": "last", "kill_grace": 0})
+        until(lambda: [job for job in other.commands.list() if job.tag == "last"], "`started` waits behind it")
+        client.send([1, 1, None, {}])
+        assert client.refused() == "invalid_request"
+
+
+def test_all_who_wait_for_one_exit_are_told_in_turn(guestd):
+    """100 ask for the same 4 MiB and take nothing: all at once these would be 500 MiB."""
+    with Raw(guestd) as client, guestd.connect() as other:
+        job = other.commands.run("head -c 4000000 /dev/zero; read line < %s/go" % guestd.folder, background=True,
+                                 tag="waited-for", max_output=4 * MIB)
+        os.mkfifo("%s/go" % guestd.folder)
+        for msgid in range(100):
+            client.request(msgid, "process.wait", {"tag": "waited-for", "output": True})
+        client.request(1000, "ping")
+        assert client.recv()[1] == 1000
+        before = rss(guestd.agent())
+        job.kill()
+        until(lambda: other.info()["metrics"]["queued_bytes"] > 0, "the first result waits for the client")
+        other.ping()
+        assert server.SANITIZED or rss(guestd.agent()) - before < 40 * MIB
+        assert {client.recv()[1] for _ in range(100)} == set(range(100))
