@@ -38,14 +38,11 @@ static bool is_agent(int argc, char **argv) {
 /* The machine's init goes on without what can't be had, but never without a token that was asked
  * for. */
 static int prepare(struct settings *settings) {
-    int err = sockets_read_token(settings);
-    if (err < 0)
-        return err;
-    err = sockets_listen(settings);
     settings->options.output_total = settings->options.config.limit[LIMIT_output_total];
     settings->options.max_jobs = settings->options.config.limit[LIMIT_processes];
     settings->options.executable = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-    return err;
+    int err = sockets_read_token(settings);
+    return err < 0 ? err : sockets_listen(settings);
 }
 
 static int supervise(int argc, char **argv) {
@@ -59,7 +56,7 @@ static int supervise(int argc, char **argv) {
         options_parse_kernel_line(&settings);
     }
     int result = options_parse(&settings, argc, argv);
-    if (result != 0)
+    if (result != 0 && !settings.forgiving)
         return result < 0 ? EXIT_USAGE : 0;
     if (settings.options.is_init)
         boot_names(settings.hostname);
