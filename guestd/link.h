@@ -53,9 +53,7 @@ struct link_header {
     uint32_t size; /* of the whole struct */
 };
 
-/* ── start
- * ───────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── start ── */
 
 enum link_family {
     LINK_FAMILY_VSOCK,
@@ -119,9 +117,7 @@ struct link_serving {
     double last_active_at;
 };
 
-/* ── spawn
- * ───────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── spawn ── */
 
 enum link_spawn_flags {
     LINK_SPAWN_STDIN = 1 << 0, /* the second fd becomes fd 0; else /dev/null */
@@ -190,9 +186,7 @@ struct link_spawned {
     double started_at; /* unix seconds */
 };
 
-/* ── output
- * ──────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── output ── */
 
 /*
  * A job's store: one memfd = this page, the stdout ring, the stderr ring, the facts. Byte `off` of
@@ -292,9 +286,7 @@ struct link_job {
     struct link_result result;
 };
 
-/* ── orders
- * ──────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── orders ── */
 
 struct link_job_ref {
     struct link_header h;
