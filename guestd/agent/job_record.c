@@ -12,8 +12,7 @@
 #define RESULT_PAIRS 18 /* without stdout, stderr and encoding */
 #define RECORD_PAIRS 10 /* while it runs */
 #define END_PAIRS 16    /* what both have more once it has exited: the result without pid and tag */
-#define AT_ONCE (64u << 10) /* bytes of output; a result with more is packed when it is its turn \
-                             */
+#define AT_ONCE (64u << 10) /* bytes of output; a result with more is packed in its turn */
 #define RESULT_ROOM 1024    /* bytes of a response around its output, at most: 21 keys, a tag */
 
 static const char *reason_name(uint32_t reason) {
