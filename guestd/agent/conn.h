@@ -50,7 +50,8 @@ struct conn {
     size_t in_at, in_len;
     size_t in_hint; /* the last large frame's size: the next buffer fits one like it */
     bool reading;
-    bool parsing; /* guards against parsing again from within an operation */
+    bool parsing;                   /* guards against parsing again from within an operation */
+    uint64_t spent_ns, spent_at_ms; /* on what it sent, in that round of the loop */
 
     struct call *calls; /* in flight, newest first */
     uint32_t n_calls;
@@ -61,7 +62,7 @@ struct conn {
     size_t stall_left; /* bytes that waited at the timer's last look */
     uint64_t stall_since_ms;
     bool flushing;
-    bool again; /* in agent->again: used up its turn, or waits for room in queue_total */
+    bool again; /* in agent->again: used up a turn, or waits for room in queue_total */
     struct conn *again_next;
     struct call *later, **later_last; /* large answers that are packed when it is their turn */
     struct sender *senders;           /* a ring; the next to pump */
@@ -103,5 +104,7 @@ void conn_flush(struct conn *conn);
 bool conn_full(const struct conn *conn);
 /* Nothing of what is queued will be written. */
 void conn_write_drop(struct conn *conn);
+/* Goes on with this one, reading and writing, when others had their turn. */
+void conn_go_on_later(struct conn *conn);
 /* Goes on with connections that used up their turn: agent's idle handle. */
 void conn_flush_again(struct agent *agent);

@@ -10,7 +10,10 @@
 #include "proto/frame.h"
 #include "proto/message.h"
 
-enum { SMALL = 16 << 10 };
+enum {
+    SMALL = 16 << 10,
+    TURN_NS = 250000, /* spent on one connection's frames before others get their turn */
+};
 
 /* Makes sure that a whole frame of `need` bytes fits behind in_at, in a buffer that nobody else
  * reads. */
@@ -83,12 +86,24 @@ static void take_body(struct conn *conn, struct slice body) {
     message_deinit(&message);
 }
 
-/* Parses all whole frames in the buffer, while the connection takes them. */
+/* Whether nothing of its turn is left. */
+static bool spent(struct conn *conn) {
+    uint64_t now_ms = uv_now(&conn->agent->loop);
+
+    if (conn->spent_at_ms != now_ms)
+        conn->spent_ns = 0;
+    conn->spent_at_ms = now_ms;
+    return conn->spent_ns >= TURN_NS;
+}
+
+/* Parses all whole frames in the buffer, while the connection takes them and its turn lasts. */
 static void parse(struct conn *conn) {
+    bool over = spent(conn);
+    uint64_t begun_ns = uv_hrtime() - conn->spent_ns;
     size_t need = FRAME_HEADER;
 
     conn->parsing = true;
-    while (conn->state == CONN_OPEN && !conn_full(conn)) {
+    while (conn->state == CONN_OPEN && !conn_full(conn) && !over) {
         struct slice body;
         int r = 0;
 
@@ -105,11 +120,15 @@ static void parse(struct conn *conn) {
         conn->in_hint = body.len > SMALL ? FRAME_HEADER + body.len : 0;
         take_body(conn, body);
         need = FRAME_HEADER;
+        conn->spent_ns = uv_hrtime() - begun_ns;
+        over = conn->spent_ns >= TURN_NS;
     }
     conn->parsing = false;
     if (conn->state != CONN_OPEN)
         return;
-    if (conn_full(conn))
+    if (over)
+        conn_go_on_later(conn);
+    if (over || conn_full(conn))
         conn_read_stop(conn);
     else if (make_room(conn, need) < 0)
         conn_fail(conn, STATUS_INTERNAL, "no memory for a frame");
@@ -164,9 +183,10 @@ void conn_read_stop(struct conn *conn) {
 }
 
 void conn_read_resume(struct conn *conn) {
-    if (conn->state != CONN_OPEN || conn->parsing || conn->reading || conn_full(conn))
+    if (conn->state != CONN_OPEN || conn->parsing || conn->reading || conn_full(conn) ||
+        spent(conn))
         return;
     parse(conn);
-    if (conn->state == CONN_OPEN && !conn_full(conn) && conn_read_start(conn) < 0)
+    if (conn->state == CONN_OPEN && !conn_full(conn) && !spent(conn) && conn_read_start(conn) < 0)
         conn_close(conn);
 }

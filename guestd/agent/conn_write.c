@@ -287,8 +287,7 @@ void conn_flush(struct conn *conn) {
             budget -= moved < budget ? moved : budget;
         }
         if (budget == 0) { /* others get their turn first */
-            list_again(conn);
-            agent_flush_later(conn->agent);
+            conn_go_on_later(conn);
             break;
         }
     }
@@ -300,6 +299,11 @@ void conn_flush(struct conn *conn) {
     conn_unref(conn);
 }
 
+void conn_go_on_later(struct conn *conn) {
+    list_again(conn);
+    agent_flush_later(conn->agent);
+}
+
 void conn_flush_again(struct agent *agent) {
     struct conn *conn = agent->again;
 
@@ -308,6 +312,7 @@ void conn_flush_again(struct agent *agent) {
         struct conn *next = conn->again_next;
 
         conn->again = false;
+        conn->spent_ns = 0;
         conn_flush(conn);
         conn_unref(conn);
         conn = next;
