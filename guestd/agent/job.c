@@ -86,8 +86,10 @@ struct jobs *jobs_free(struct jobs *jobs) {
 
     if (!jobs)
         return NULL;
-    while ((job = RB_MIN(jobs_by_id, &jobs->ids)))
+    while ((job = RB_MIN(jobs_by_id, &jobs->ids))) {
+        job_abandon(job);
         job_unlist(job);
+    }
     uv_close((uv_handle_t *)&jobs->expiry, on_closed);
     return NULL;
 }

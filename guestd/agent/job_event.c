@@ -125,6 +125,15 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
     return r;
 }
 
+void job_abandon(struct job *job) {
+    struct failure failure = {0};
+
+    if (job->state != JOB_STARTING)
+        return;
+    failure_set(&failure, STATUS_BUSY, ECANCELED, NULL, "guestd ends");
+    tell_started(job, &failure);
+}
+
 /* ── the end ── */
 
 static void exited(struct job *job, const struct link_result *result) {

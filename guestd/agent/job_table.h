@@ -87,6 +87,8 @@ void jobs_forget_flush(struct jobs *jobs);
  * means a broken supervisor. */
 int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int fd);
 int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd);
+/* The agent ends before it is told what became of a start: who waits for that lets go. */
+void job_abandon(struct job *job);
 void jobs_on_exited(struct jobs *jobs, const struct link_exited *message);
 void jobs_on_output(struct jobs *jobs, uint64_t id);
 /* job_retain.c: `bytes` of output that exited jobs keep are needed for running ones. */
