@@ -283,6 +283,7 @@ def end_jobs(guestd, client):
         except NotFound:
             pass  # it has exited meanwhile
     until(lambda: not guestd.jobs(), "no job is left", 20)
+    until(lambda: not client.commands.list(), "no process is told of as running")
 
 
 def run(seconds, seed, attackers):

@@ -1,16 +1,19 @@
 """hostile.py's short form; and, one by one, what it has found."""
 
+import multiprocessing
 import os
 import random
+import threading
+import time
 
 import pytest
 
 import hostile
 import procs
 import server
-from guestproto import TooLarge
+from guestproto import TooLarge, encode_frame
 from raw import Raw
-from until import until
+from until import SLOWER, until
 
 MIB = 1 << 20
 
@@ -132,12 +135,12 @@ def test_a_protocol_error_is_the_last_frame_also_behind_what_waits(guestd, tmp_p
         assert client.refused() == "invalid_request"
 
 
-def test_all_who_wait_for_one_exit_are_told_in_turn(guestd):
+def test_all_who_wait_for_one_exit_are_told_in_turn(guestd, tmp_path):
     """100 ask for the same 4 MiB and take nothing: all at once these would be 500 MiB."""
     with Raw(guestd) as client, guestd.connect() as other:
-        job = other.commands.run("head -c 4000000 /dev/zero; read line < %s/go" % guestd.folder, background=True,
-                                 tag="waited-for", max_output=4 * MIB)
-        os.mkfifo("%s/go" % guestd.folder)
+        job = other.commands.run("head -c 4000000 /dev/zero; touch written; exec sleep 600", cwd=str(tmp_path),
+                                 background=True, tag="waited-for", max_output=4 * MIB)
+        until((tmp_path / "written").exists, "all is written")
         for msgid in range(100):
             client.request(msgid, "process.wait", {"tag": "waited-for", "output": True})
         client.request(1000, "ping")
@@ -148,3 +151,36 @@ def test_all_who_wait_for_one_exit_are_told_in_turn(guestd):
         other.ping()
         assert server.SANITIZED or rss(guestd.agent()) - before < 40 * MIB
         assert {client.recv()[1] for _ in range(100)} == set(range(100))
+
+
+def flood(guestd, stop):
+    """Pings without an end, their answers taken."""
+    os.nice(5)  # what is measured is guestd, not who gets a processor
+    with Raw(guestd) as client:
+        def take():
+            while client.sock.recv(MIB):
+                pass
+
+        threading.Thread(target=take, daemon=True).start()
+        pings = b"".join(encode_frame([0, msgid, "ping", {}]) for msgid in range(200))
+        while not stop.is_set():
+            client.send_bytes(pings)
+
+
+@pytest.mark.skipif(server.SANITIZED or SLOWER > 1, reason="about speed")
+def test_floods_of_requests_hold_no_ping_up(guestd):
+    stop = multiprocessing.Event()
+    floods = [multiprocessing.Process(target=flood, args=(guestd, stop)) for _ in range(16)]
+    with guestd.connect() as client:
+        for one in floods:
+            one.start()
+        until(lambda: client.info()["metrics"]["frames_in"] > 20000, "the floods have begun")
+        slowest = 0
+        for _ in range(50):
+            begun = time.monotonic()
+            client.ping()
+            slowest = max(slowest, time.monotonic() - begun)
+        stop.set()
+        for one in floods:
+            one.join()
+        assert slowest * 1000 <= client.hello()["limits"]["ping_ms"]
