@@ -45,6 +45,7 @@ struct agent {
     uv_idle_t flush_later;
     struct work *waiting, **waiting_last; /* file work beyond its share of the pool */
     uint32_t working;
+    uint64_t held; /* bytes of large requests in flight */
     struct ready *ready;
 
     bool ending;

@@ -14,6 +14,8 @@
 
 enum { ERROR_MAX = 1024 }; /* bytes that an error without data can have */
 
+enum { SMALL_BODY = 4 << 10 }; /* what `requests` bounds well enough */
+
 struct call *call_new(struct conn *conn, uint32_t msgid) {
     struct call *call = calloc(1, sizeof *call);
 
@@ -28,6 +30,21 @@ struct call *call_new(struct conn *conn, uint32_t msgid) {
     conn->calls = call;
     conn->n_calls++;
     return call;
+}
+
+bool call_hold_body(struct call *call, size_t len) {
+    struct conn *conn = call->conn;
+    struct agent *agent = conn->agent;
+
+    if (len <= SMALL_BODY)
+        return true;
+    if (conn->held + len > agent->limit[LIMIT_queue_connection] ||
+        agent->held + len > agent->limit[LIMIT_queue_total])
+        return false;
+    call->held = len;
+    conn->held += len;
+    agent->held += len;
+    return true;
 }
 
 struct call *call_find(struct conn *conn, uint32_t msgid) {
@@ -90,6 +107,8 @@ void call_unref(struct call *call) {
         call_fail(call, STATUS_INTERNAL, 0, NULL, "the operation ended without an answer");
     }
     assert(!call->works);
+    call->conn->held -= call->held;
+    call->conn->agent->held -= call->held;
     out_free(call->out);
     arena_deinit(&call->arena);
     conn_unref(call->conn);

@@ -13,6 +13,7 @@ struct call {
     uint32_t msgid;
     const struct op *op;
     struct arena arena;
+    size_t held; /* bytes of a large request, charged to connection and agent until the call goes */
     struct out *out; /* the answer or event being packed */
     bool answered;
     bool swallow;  /* cancelled or lost: nothing reaches the client any more */
@@ -35,6 +36,10 @@ struct call {
 
 /* In flight on `conn`, with one reference for the caller. NULL without memory. */
 struct call *call_new(struct conn *conn, uint32_t msgid);
+
+/* Charges a request of `len` bytes for as long as the call lives. False: large requests in flight
+ * hold more than queue_connection on this connection, or queue_total on all. */
+bool call_hold_body(struct call *call, size_t len);
 
 /* The one in flight with that id, or NULL. */
 struct call *call_find(struct conn *conn, uint32_t msgid);

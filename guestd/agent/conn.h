@@ -55,6 +55,8 @@ struct conn {
 
     struct call *calls; /* in flight, newest first */
     uint32_t n_calls;
+    size_t body_len; /* of the frame that is being dispatched */
+    uint64_t held;   /* bytes of large requests in flight */
 
     struct out_queue lane[2];
     struct out *writing; /* its rest waits in libuv for the socket */

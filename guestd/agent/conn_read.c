@@ -82,6 +82,7 @@ static void take_body(struct conn *conn, struct slice body) {
         fail_decode(conn, r);
         return;
     }
+    conn->body_len = body.len;
     dispatch_message(conn, &message, r);
     message_deinit(&message);
 }

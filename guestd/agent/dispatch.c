@@ -69,6 +69,8 @@ static void take_request(struct conn *conn, const struct message *message, int f
     }
     if (conn->n_calls > conn->agent->limit[LIMIT_requests])
         call_fail(call, STATUS_LIMIT_EXCEEDED, 0, NULL, "too many requests in flight");
+    else if (!call_hold_body(call, conn->body_len))
+        call_fail(call, STATUS_LIMIT_EXCEEDED, 0, NULL, "too many bytes of requests in flight");
     else
         run(call, message, flaw);
     call_unref(call);

@@ -59,7 +59,7 @@ static bool add_copy(struct chunks *chunks, struct slice data) {
     struct chunk *chunk = chunks->n ? &chunks->v[chunks->n - 1] : NULL;
 
     if (!chunk || chunk->owner || chunk->data.len + data.len > TOGETHER) {
-        uint8_t *copy = malloc(TOGETHER);
+        uint8_t *copy = malloc(data.len > TOGETHER ? data.len : TOGETHER);
         chunk = copy ? add_chunk(chunks) : NULL;
         if (!chunk) {
             free(copy);
@@ -73,7 +73,8 @@ static bool add_copy(struct chunks *chunks, struct slice data) {
 }
 
 static bool add(struct chunks *chunks, struct slice data, struct buffer *owner) {
-    if (data.len <= SMALL)
+    /* Nor may a few bytes hold the large buffer that they came in. */
+    if (data.len <= SMALL || data.len < owner->cap / 4)
         return data.len == 0 || add_copy(chunks, data);
     struct chunk *chunk = add_chunk(chunks);
     if (!chunk)

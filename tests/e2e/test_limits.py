@@ -64,6 +64,8 @@ def test_requests(start):
         with fails("limit_exceeded"):
             client.ping()
         assert not any(sleeper.done for sleeper in sleepers)
+        with guestd.connect() as other:  # a start that is cancelled before it is one answers an error
+            until(lambda: len(other.call("process.list")["processes"]) == 5, "all run")
         sleepers[0].cancel()
         sleepers[0].result(20)
         client.ping()
@@ -81,6 +83,20 @@ def test_requests_by_default(start):
         raw.send([2, "stream.cancel", {"id": 0}])
         assert raw.answer(0)[2]["code"] == "cancelled"
         assert raw.works(256)
+
+
+def test_bytes_of_requests_in_flight(start):
+    guestd = start("--queue-connection", MIB)
+    params = {"cmd": "sleep", "args": ["60"], "stdin": b"x" * (400 * KIB)}
+    with Raw(guestd) as raw:
+        for n in range(3):
+            raw.request(n, "exec", params)
+        assert raw.answer(2)[2]["code"] == "limit_exceeded"
+        assert raw.works(3)
+        raw.send([2, "stream.cancel", {"id": 0}])
+        raw.answer(0)
+        raw.request(4, "exec", {**params, "cmd": "true"})
+        assert raw.answer(4)[3]["exit_code"] == 0
 
 
 def test_processes(start):
