@@ -293,10 +293,10 @@ def test_ten_thousand_connections_of_garbage_while_another_works(guestd, client)
     thread = threading.Thread(target=storm)
     thread.start()
     worked = 0
-    while not finished.is_set():
+    while worked < 10 or not finished.is_set():
         assert client.commands.run("echo untouched").stdout == "untouched\n"
         assert client.files.stat("/").type == "directory"
         worked += 1
     thread.join()
-    assert not failed and worked
+    assert not failed
     client.ping()
