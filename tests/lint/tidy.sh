@@ -3,8 +3,8 @@
 #
 #   sh tests/lint/tidy.sh [BUILD]     BUILD: a configured meson build, ./build unless given
 #
-# Left out: the C11 Annex K functions that no libc has (insecureAPI), what is a matter of taste (narrowing to char, equal
-# reference count and every va_list.
+# Left out: the C11 Annex K functions that no libc has (insecureAPI), two checks that say the same of every reference
+# count and every va_list, and what is a matter of taste (narrowing to char, branches that look alike).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=${1:-build}
