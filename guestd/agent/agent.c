@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@
 #include "agent/listener.h"
 #include "agent/log.h"
 #include "agent/ready.h"
+
+enum { LINGER_NS = 50000 };
 
 _Static_assert(LIMIT_COUNT <= LINK_LIMITS, "the limits travel in link_config");
 
@@ -36,6 +39,11 @@ void agent_touch(struct agent *agent) {
     agent->last_active_at = agent_now();
 }
 
+void agent_linger(struct agent *agent) {
+    agent->linger_until_ns = uv_hrtime() + LINGER_NS;
+    agent_flush_later(agent);
+}
+
 double agent_lag_ms(const struct agent *agent, double share) {
     return (double)lag_quantile(agent->lag, share) / 1000;
 }
@@ -46,8 +54,14 @@ int agent_power(struct agent *agent, enum link_power_mode mode, uint32_t grace_m
 }
 
 static void on_flush_later(uv_idle_t *idle) {
-    uv_idle_stop(idle); /* conn_flush_again starts it again for those that still have more */
-    conn_flush_again(idle->data);
+    struct agent *agent = idle->data;
+    bool linger = uv_hrtime() < agent->linger_until_ns;
+
+    if (!linger)
+        uv_idle_stop(idle);
+    conn_flush_again(agent); /* starts it again for those that still have more */
+    if (linger && !agent->again)
+        sched_yield();
 }
 
 void agent_flush_later(struct agent *agent) {

@@ -43,6 +43,7 @@ struct agent {
     uint32_t unauthenticated, draining;
     struct conn *again; /* used up their turn, go on from the idle handle */
     uv_idle_t flush_later;
+    uint64_t linger_until_ns;
     struct work *waiting, **waiting_last; /* file work beyond its share of the pool */
     uint32_t working;
     uint64_t held; /* bytes of large requests in flight */
@@ -69,6 +70,10 @@ void agent_end(struct agent *agent, int code);
 
 /* Has conn_flush_again called in the loop's next round. */
 void agent_flush_later(struct agent *agent);
+
+/* Bulk data moved: the loop stays awake for a moment. In a virtual machine, going to sleep and
+ * being woken cost more than sending the next chunk does; whoever else is ready runs meanwhile. */
+void agent_linger(struct agent *agent);
 
 /* Moves last_active_at to now. */
 void agent_touch(struct agent *agent);

@@ -8,6 +8,7 @@
 
 enum {
     CHUNK = 256 << 10, /* measured best: 64 to 256 KiB */
+    BULK = 64 << 10,   /* a frame with as much was not the last */
     DATA_HEAD = 128, /* bytes of a data frame's body around its data, at most; hello's max_frame is
                         at least 4096 */
 };
@@ -131,6 +132,8 @@ void call_send_data(struct call *call, const char *ch, uint64_t off, const void 
     out = call->out;
     call->out = NULL;
     call->conn->agent->stats.data_bytes += len;
+    if (len >= BULK)
+        agent_linger(call->conn->agent);
     conn_send_data(call->conn, out, data, len);
 }
 

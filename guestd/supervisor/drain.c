@@ -13,6 +13,7 @@
 #include "supervisor/tell.h"
 
 #define TURN_BYTES (256u << 10)
+#define BULK_BYTES (64u << 10) /* a turn that moved as much was not the last */
 #define RESET_PEAK_BYTES (512u << 10)
 
 /*
@@ -61,6 +62,8 @@ static void turn(struct task_pipe *pipe, bool hung_up) {
             pipe->must_read -= (uint64_t)got < pipe->must_read ? (uint64_t)got : pipe->must_read;
         }
     }
+    if (TURN_BYTES - budget >= BULK_BYTES)
+        task->supervisor->loop.linger = true;
     if (got == -ENOBUFS) {
         pause_pipe(pipe);
     } else if (got <= 0 && got != -EAGAIN) {

@@ -25,6 +25,7 @@ struct loop {
     int epoll_fd;
     bool stop;
     bool ticking; /* programs run: measure standstills */
+    bool linger;  /* bulk data moved in this round: more is about to come */
     struct deadlines deadlines;
     int64_t expected_ns; /* when the wait should end at the latest */
     int batch, at;
