@@ -18,6 +18,7 @@
 #include "agent/ready.h"
 
 enum { LINGER_NS = 50000 };
+#define TELL_ACTIVE_S 0.5 /* so exactly does last_active_at survive an agent's death */
 
 _Static_assert(LIMIT_COUNT <= LINK_LIMITS, "the limits travel in link_config");
 
@@ -37,6 +38,11 @@ static int64_t boottime_ns(void) {
 
 void agent_touch(struct agent *agent) {
     agent->last_active_at = agent_now();
+    if (agent->last_active_at - agent->told_active_at < TELL_ACTIVE_S &&
+        agent->last_active_at >= agent->told_active_at)
+        return;
+    agent->told_active_at = agent->last_active_at;
+    link_serving(agent); /* the supervisor remembers it for the next agent */
 }
 
 void agent_linger(struct agent *agent) {

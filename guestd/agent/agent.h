@@ -52,6 +52,7 @@ struct agent {
     bool ending;
     int exit_code;
     bool stopping;         /* LINK_STOPPING came: new work is `busy` */
+    double told_active_at; /* to the supervisor */
     double last_active_at; /* unix seconds: exec, input and touching pings move it */
     int64_t started_ns;    /* CLOCK_BOOTTIME */
 };
