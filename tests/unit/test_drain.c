@@ -106,7 +106,7 @@ static void test_block_waits_and_detach_lets_go(void **state) {
     struct link_spawn order = {.store[0] = {.size = 5000, .mode = STORE_BLOCK}};
     uint64_t job = rig_shell(rig, "head -c 3000000 /dev/zero", order);
     rig_started(rig, job, &store);
-    const struct store_head *head = map(store, 8192);
+    const struct store_head *head = map(store, STORE_PAGE + 5000);
     rig_until(atomic_load(&head->ring[0].end) == 5000);
     assert_false(rig_comes(rig, LINK_EXITED, job, 300));
     assert_int_equal(atomic_load(&head->ring[0].end), 5000);
@@ -115,7 +115,7 @@ static void test_block_waits_and_detach_lets_go(void **state) {
     assert_int_equal(atomic_load(&head->ring[0].end), 3000000);
     assert_int_equal(atomic_load(&head->ring[0].oldest), 3000000 - 5000);
     assert_int_equal(atomic_load(&head->ring[0].mode), STORE_DROP);
-    munmap((void *)(uintptr_t)head, 8192);
+    munmap((void *)(uintptr_t)head, STORE_PAGE + 5000);
     close(store);
 }
 
@@ -126,7 +126,7 @@ static void test_block_exit_waits_for_the_reader(void **state) {
     struct link_spawn order = {.store[0] = {.size = 5000, .mode = STORE_BLOCK}};
     uint64_t job = rig_shell(rig, "head -c 20000 /dev/zero", order);
     rig_started(rig, job, &store);
-    const struct store_head *head = map(store, 8192);
+    const struct store_head *head = map(store, STORE_PAGE + 5000);
     rig_until(atomic_load(&head->ring[0].end) == 5000);
     assert_false(rig_comes(rig, LINK_EXITED, job, 500));
     uint64_t sum = 0;
@@ -134,7 +134,7 @@ static void test_block_exit_waits_for_the_reader(void **state) {
     struct link_result result = rig_exited(rig, job);
     assert_int_equal(result.reason, LINK_REASON_EXITED);
     assert_int_equal(result.pipes_open, 0);
-    munmap((void *)(uintptr_t)head, 8192);
+    munmap((void *)(uintptr_t)head, STORE_PAGE + 5000);
     close(store);
 }
 
