@@ -112,7 +112,8 @@ static pid_t start(struct birth *birth, struct child *child, int group) {
             pid = start_shared(birth, child, -1, -1);
         }
     }
-    return pid == -ENOSYS ? start_forked(birth, child, group) : pid;
+    /* EPERM: a container's filter that is older than clone3. */
+    return pid == -ENOSYS || pid == -EPERM ? start_forked(birth, child, group) : pid;
 }
 
 static void mark_start(struct birth *birth) {
