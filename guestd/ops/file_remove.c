@@ -76,6 +76,11 @@ static void on_removed(struct work *work, int result) {
     tree_removal_deinit(&remove->removal);
 }
 
+/* Nothing to do here: the walk looks at `cancelled`, and its answer says how far it came. Until then
+ * the client isn't told that it has ended. */
+static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
+}
+
 static void run(struct call *call, const void *params) {
     struct remove_call *remove = arena_alloc(call_arena(call), sizeof(*remove));
 
@@ -84,6 +89,7 @@ static void run(struct call *call, const void *params) {
         return;
     }
     remove->params = params;
+    call_on_cancel(call, on_cancel, NULL);
     call_work_start(call, &remove->work, remove_all, on_removed);
 }
 
