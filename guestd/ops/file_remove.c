@@ -76,8 +76,8 @@ static void on_removed(struct work *work, int result) {
     tree_removal_deinit(&remove->removal);
 }
 
-/* Nothing to do here: the walk looks at `cancelled`, and its answer says how far it came. Until then
- * the client isn't told that it has ended. */
+/* Nothing to do here: the walk looks at `cancelled`, and its answer says how far it came. Until
+ * then the client isn't told that it has ended. */
 static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
 }
 

@@ -58,7 +58,7 @@ static inline void say(const void *message, int fd) {
     uv_run(&agent.loop, UV_RUN_NOWAIT);
 }
 
-/* The next message, and its first fd (-1: none). */
+/* The next message, and its first fd (-1: none). That the agent is in use may be said before it. */
 static inline union heard hear(enum link_type type, int *ret_fd) {
     union heard heard = {0};
     union {
@@ -72,8 +72,11 @@ static inline union heard hear(enum link_type type, int *ret_fd) {
                          .msg_controllen = sizeof(control)};
     struct pollfd ready = {.fd = supervisor, .events = POLLIN};
 
-    assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
-    assert_true(recvmsg(supervisor, &msg, MSG_CMSG_CLOEXEC) > 0);
+    do {
+        msg.msg_controllen = sizeof(control);
+        assert_int_equal(poll(&ready, 1, DEADLINE_MS), 1);
+        assert_true(recvmsg(supervisor, &msg, MSG_CMSG_CLOEXEC) > 0);
+    } while (heard.h.type == LINK_SERVING && type != LINK_SERVING);
     assert_int_equal(heard.h.type, type);
     if (ret_fd)
         *ret_fd = -1;
