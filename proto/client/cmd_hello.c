@@ -10,9 +10,7 @@ static int run(struct ctl *ctl) {
     while ((key = options_next(ctl, &argument)) != 0)
         if (key < 0)
             return ctl->exit_code;
-    if (!options_operands(ctl, 0, 0))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 0, 0);
     if (r != 0)
         return r;
     if (ctl->json)

@@ -154,9 +154,7 @@ static int run(struct ctl *ctl) {
                                   : !options_int(ctl, "--limit", argument, 1, INT32_MAX, &limit))
             return EXIT_OWN;
     }
-    if (!options_operands(ctl, 1, 1))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 1, 1);
     if (r != 0)
         return r;
 

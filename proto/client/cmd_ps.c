@@ -121,9 +121,7 @@ static int run(struct ctl *ctl) {
             return ctl->exit_code;
         all = true;
     }
-    if (!options_operands(ctl, 0, 0))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 0, 0);
     if (r != 0)
         return r;
     params = ctl_params();

@@ -101,9 +101,7 @@ static int run(struct ctl *ctl) {
             return EXIT_OWN;
         span.some = span.some || key == KEY_LEN;
     }
-    if (!options_operands(ctl, 1, 2))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 1, 2);
     if (r != 0)
         return r;
     span.path = ctl->argv[0];

@@ -71,9 +71,7 @@ static int run(struct ctl *ctl) {
         if (key == 'u')
             user = argument;
     }
-    if (!options_operands(ctl, force ? 0 : 1, -1))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, force ? 0 : 1, -1);
     if (r != 0)
         return r;
     for (int i = 0; i < ctl->argc && exit_code != EXIT_OWN && exit_code != EXIT_INTERRUPTED; i++) {

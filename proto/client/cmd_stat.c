@@ -76,9 +76,7 @@ static int run(struct ctl *ctl) {
         else
             user = argument;
     }
-    if (!options_operands(ctl, 1, -1))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 1, -1);
     if (r != 0)
         return r;
     for (int i = 0; i < ctl->argc && exit_code != EXIT_OWN; i++) {

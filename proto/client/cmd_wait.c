@@ -66,9 +66,7 @@ static int run(struct ctl *ctl) {
         else if (!options_seconds(ctl, "--timeout", argument, &seconds))
             return EXIT_OWN;
     }
-    if (!options_operands(ctl, 1, 1))
-        return EXIT_OWN;
-    r = ctl_connect(ctl);
+    r = ctl_begin(ctl, 1, 1);
     if (r != 0)
         return r;
 

@@ -143,6 +143,10 @@ int ctl_connect(struct ctl *ctl) {
     return 0;
 }
 
+int ctl_begin(struct ctl *ctl, int min, int max) {
+    return options_operands(ctl, min, max) ? ctl_connect(ctl) : EXIT_OWN;
+}
+
 int ctl_call_simple(struct ctl *ctl, const char *method, struct guestproto_params *params) {
     struct guestproto_reply reply = {0};
     int r = guestproto_call(ctl->client, method, params, &reply);

@@ -92,6 +92,9 @@ int ctl_complain(const struct ctl *ctl, const char *fmt, ...) __attribute__((for
 /* Connects and says hello; from then on Ctrl-C asks the guest to cancel. 0, or the exit code, told.
  */
 int ctl_connect(struct ctl *ctl);
+/* What most commands begin with, once their options are read: min to max operands (-1: any number),
+ * and the connection. 0, or the exit code, told. */
+int ctl_begin(struct ctl *ctl, int min, int max);
 /* Tells why a call of the library returned r ≠ 0, and gives the exit code. */
 int ctl_failed(const struct ctl *ctl, int r);
 /* Makes params, or complains and ends: there is nothing to do without memory. */
