@@ -9,7 +9,7 @@ exists() { apt-cache show "$1" >/dev/null 2>&1; }
 packages_of() {
     case $1 in
     build) echo "gcc libc6-dev linux-libc-dev binutils meson ninja-build pkg-config libuv1-dev $(msgpack)" \
-        "libseccomp-dev libmd-dev musl-tools cmake make dpkg-dev file python3" ;;
+        "g++ libseccomp-dev libmd-dev musl-tools cmake make dpkg-dev file python3" ;;
     vm) echo "qemu-system-x86 cpio kmod e2fsprogs busybox-static xz-utils zstd gcc libc6-dev binutils python3" \
         "ca-certificates $(rust)" ;;
     container) echo "busybox-static util-linux python3" ;;
