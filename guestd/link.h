@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-#define LINK_VERSION 1
+#define LINK_VERSION 2
 #define LINK_FD 3                 /* the agent's end, when it starts */
 #define LINK_ROLE "agent-on-link" /* the only argument of guestd as the agent */
 #define LINK_LISTENERS 8
@@ -21,6 +21,7 @@
 #define LINK_TOKEN 256
 #define LINK_SPEC_MAX (4u << 20)
 #define LINK_FACTS_MAX (64u << 10)
+#define LINK_INPUT_MAX (64u << 10) /* bytes of stdin in one LINK_INPUT */
 
 enum link_type {
     /* supervisor → agent */
@@ -35,6 +36,8 @@ enum link_type {
     LINK_STOPPING, /* link_header: guestd shuts down: take no new work (busy) */
     LINK_COUNTS,   /* link_counts: while there are connections, when they changed */
     LINK_PRESSURE, /* link_pressure: stores come near to output_total */
+    LINK_TAKEN,    /* link_taken: how far a job's stdin is */
+    LINK_STORE,    /* link_job_ref + memfd: the job's store moved to a smaller one */
     /* agent → supervisor */
     LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when
                           `connections` goes 0 ↔ 1 */
@@ -43,9 +46,13 @@ enum link_type {
     LINK_LOOK,         /* link_look: acknowledges output and arms the doorbell */
     LINK_DETACH,       /* link_job_ref: the opener is gone or reads no more; BLOCK becomes DROP */
     LINK_SIGNAL,       /* link_signal */
-    LINK_CANCEL, /* link_job_ref: TERM, grace, KILL to the tree; the reason becomes CANCELLED */
-    LINK_FORGET, /* link_job_ref: an exited job's store and record may go */
-    LINK_POWER,  /* link_power */
+    LINK_CANCEL,  /* link_job_ref: TERM, grace, KILL to the tree; the reason becomes CANCELLED */
+    LINK_FORGET,  /* link_job_ref: an exited job's store and record may go */
+    LINK_POWER,   /* link_power */
+    LINK_INPUT,   /* link_input + its bytes */
+    LINK_RESIZE,  /* link_resize */
+    LINK_ADOPT,   /* link_job_ref: who opened it is back after an agent's death; BLOCK stays */
+    LINK_UPGRADE, /* link_upgrade + the executable, a sealed memfd; answered by LINK_DONE */
 };
 
 struct link_header {
@@ -127,6 +134,8 @@ enum link_spawn_flags {
     LINK_SPAWN_FOREGROUND = 1 << 3,
     LINK_SPAWN_SET_USER = 1 << 4, /* uid, gid and the spec's groups; else as guestd itself */
     LINK_SPAWN_MAIN = 1 << 5, /* the PROGRAM of the command line (made by the supervisor itself) */
+    LINK_SPAWN_STDIN_OPEN = 1 << 6, /* a pipe that LINK_INPUT writes; not with STDIN */
+    LINK_SPAWN_PTY = 1 << 7, /* a terminal for all three; implies STDIN_OPEN. store[1].size is 0 */
 };
 
 enum store_mode {
@@ -134,6 +143,19 @@ enum store_mode {
     STORE_KILL,  /* the same, and kill the tree at byte size + 1: reason OUTPUT_LIMIT */
     STORE_DROP,  /* ring: the oldest bytes are overwritten (also overflow: tail) */
     STORE_BLOCK, /* ring: nothing is overwritten before it is acknowledged; the pipe waits */
+};
+
+enum link_limit {
+    LINK_LIMIT_NOFILE,
+    LINK_LIMIT_NPROC,
+    LINK_LIMIT_CORE, /* bytes, as are fsize and memory_max */
+    LINK_LIMIT_FSIZE,
+    LINK_LIMIT_CPU_SECONDS,
+    LINK_LIMIT_NICE,
+    LINK_LIMIT_MEMORY_MAX, /* from here on of the job's cgroup */
+    LINK_LIMIT_PIDS_MAX,
+    LINK_LIMIT_CPU_MAX, /* millionths of a CPU */
+    LINK_LIMIT_COUNT,
 };
 
 struct link_spawn {
@@ -147,7 +169,10 @@ struct link_spawn {
         uint64_t size; /* bytes kept, exactly; 1 … 64 MiB */
         uint32_t mode; /* enum store_mode */
         uint32_t pad;
-    } store[2]; /* stdout, stderr */
+    } store[2];                      /* stdout (or the terminal's output), stderr */
+    uint16_t rows, cols;             /* of a terminal */
+    uint32_t limits;                 /* bits, 1 << enum link_limit: these are set … */
+    int64_t limit[LINK_LIMIT_COUNT]; /* … to these */
 };
 
 /*
@@ -174,6 +199,8 @@ enum link_stage {
     LINK_STAGE_USER,
     LINK_STAGE_ARGS,
     LINK_STAGE_BUSY, /* every spawn slot hung, or guestd is stopping */
+    LINK_STAGE_PTY,
+    LINK_STAGE_LIMIT, /* LINK_STAGE_LIMIT + enum link_limit */
 };
 
 struct link_spawned {
@@ -233,6 +260,42 @@ struct link_look {
 struct link_output {
     struct link_header h;
     uint64_t job;
+};
+
+/* ── input ── */
+
+/*
+ * Bytes for a job's stdin, or for its terminal. The supervisor keeps what the program hasn't read
+ * yet, so that an agent's death loses none of it, and says how far it is by LINK_TAKEN: after each
+ * LINK_INPUT, whenever bytes reached the program, and once to a new agent. What lies below `taken`
+ * already is a repeat and skipped; what begins above it is the agent's mistake. At most
+ * `limit[stdin_buffer]` bytes are kept a job: the agent goes by taken − written.
+ */
+enum link_input_flags {
+    LINK_INPUT_CLOSE = 1 << 0, /* behind these bytes: the end; for a terminal its VEOF */
+};
+struct link_input {
+    struct link_header h; /* size: with the bytes */
+    uint64_t job;
+    uint64_t off; /* of the first byte that follows; of the end, where there is none */
+    uint32_t flags;
+    uint32_t len; /* bytes that follow this struct */
+};
+
+struct link_taken {
+    struct link_header h;
+    uint64_t job;
+    uint64_t taken;   /* bytes that are the supervisor's, or were */
+    uint64_t written; /* of these, what the program's pipe or terminal has */
+    uint32_t closed;  /* bool: the program reads no more, or the end was written */
+    int32_t err;      /* positive errno: the last LINK_INPUT was not taken, for want of memory */
+};
+
+struct link_resize {
+    struct link_header h;
+    uint64_t job;
+    uint16_t rows, cols;
+    uint32_t pad;
 };
 
 /* Output of exited jobs, the oldest first, should go (LINK_FORGET, and the mapping), `bytes` of it:
@@ -316,6 +379,16 @@ struct link_power {
     uint64_t request;
     uint32_t mode;
     uint32_t grace_ms;
+};
+
+enum link_upgrade_flags {
+    LINK_UPGRADE_SUPERVISOR = 1 << 0, /* the supervisor executes the file too */
+};
+struct link_upgrade {
+    struct link_header h;
+    uint64_t request;
+    uint32_t flags;
+    uint32_t pad;
 };
 
 /* Answers LINK_SIGNAL (a SIGKILL: when the leader is reaped; ESRCH: already exited, or no such job)
