@@ -1,5 +1,5 @@
 /*
- * Deadlines: a pairing heap of nodes that live in their owners, so that arming one can never fail.
+ * Deadlines: a heap of nodes that live in their owners, so that arming one can never fail.
  *
  * Times are CLOCK_MONOTONIC nanoseconds. A machine that stood still (a paused VM) must not make
  * everything time out at once: deadlines_shift moves all of them, in O(1), by remembering the shift
@@ -10,16 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "supervisor/heap.h"
+
 struct deadline {
     void (*fire)(struct deadline *deadline);
     bool armed;
-    int64_t key; /* due minus the shift at the time of arming */
-    struct deadline *child, *next,
-        *previous; /* previous: left sibling, or the parent of a first child */
+    struct heap_node node; /* its key: due minus the shift at the time of arming */
 };
 
 struct deadlines {
-    struct deadline *root;
+    struct heap heap;
     int64_t shift;
 };
 
