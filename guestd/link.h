@@ -287,8 +287,11 @@ struct link_taken {
     uint64_t job;
     uint64_t taken;   /* bytes that are the supervisor's, or were */
     uint64_t written; /* of these, what the program's pipe or terminal has */
+    uint32_t ends;    /* LINK_INPUT_CLOSE that were taken; behind one, a pipe takes no more */
     uint32_t closed;  /* bool: the program reads no more, or the end was written */
-    int32_t err;      /* positive errno: the last LINK_INPUT was not taken, for want of memory */
+    int32_t err;      /* positive errno: the LINK_INPUT at `taken` was refused for want of memory,
+                         and so is what follows until one begins there */
+    uint32_t pad;
 };
 
 struct link_resize {

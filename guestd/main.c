@@ -39,6 +39,8 @@ static bool is_agent(int argc, char **argv) {
  * for. */
 static int prepare(struct settings *settings) {
     settings->options.output_total = settings->options.config.limit[LIMIT_output_total];
+    settings->options.stdin_buffer = settings->options.config.limit[LIMIT_stdin_buffer];
+    settings->options.stdin_total = settings->options.config.limit[LIMIT_queue_total];
     settings->options.max_jobs = settings->options.config.limit[LIMIT_processes];
     settings->options.executable = open("/proc/self/exe", O_PATH | O_CLOEXEC);
     int err = sockets_read_token(settings);

@@ -39,6 +39,16 @@ static int open_pipes(struct birth *birth, int ret_stdio[3]) {
     return 0;
 }
 
+/* Our end doesn't wait for the program; its own may. 0 or -errno. */
+static int open_input(struct birth *birth) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    birth->input = ends[0];
+    birth->in = ends[1];
+    return fcntl(ends[1], F_SETFL, O_WRONLY | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 /* What a later start may have again: no reason to run outside of a group. */
 static bool lacks_resources(int err) {
     return err == EMFILE || err == ENFILE || err == ENOMEM || err == EAGAIN;
@@ -132,6 +142,8 @@ static int bear(struct birth *birth, const struct spec *spec, int stdio[3]) {
     } else {
         stdio[0] = -1;
         int err = open_pipes(birth, stdio);
+        if (err == 0 && (birth->flags & LINK_SPAWN_STDIN_OPEN) != 0)
+            err = open_input(birth);
         if (err < 0)
             return err;
         child.stdio[0] = birth->input >= 0 ? birth->input : birth->nursery->null;
@@ -155,7 +167,7 @@ static int bear(struct birth *birth, const struct spec *spec, int stdio[3]) {
 void birth_run(struct birth *birth) {
     struct spec spec = {0};
     int stdio[3] = {-1, -1, -1};
-    birth->out[0] = birth->out[1] = -1;
+    birth->in = birth->out[0] = birth->out[1] = -1;
     birth->store = (struct store){.fd = -1};
     birth->stage = LINK_STAGE_NONE;
 
@@ -169,6 +181,7 @@ void birth_run(struct birth *birth) {
     close_fd(&birth->spec);
     close_fd(&birth->input);
     if (err < 0) {
+        close_fd(&birth->in);
         close_fd(&birth->out[0]);
         close_fd(&birth->out[1]);
         store_deinit(&birth->store);

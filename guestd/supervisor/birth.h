@@ -40,6 +40,7 @@ struct birth {
     int err; /* positive errno: it did not start; a child that was made is gone or about to be */
     uint32_t stage;      /* enum link_stage */
     bool group_unusable; /* the group would not take the child: don't use it again */
+    int in;              /* writing end of an open stdin; -1: none */
     int out[2];          /* reading ends of stdout and stderr; -1: none */
     struct store store;
     int64_t started_ns; /* CLOCK_MONOTONIC */

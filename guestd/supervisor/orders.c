@@ -27,10 +27,15 @@ union order {
     struct link_job_ref ref;
     struct link_signal signal;
     struct link_power power;
+    struct {
+        struct link_input head;
+        uint8_t bytes[LINK_INPUT_MAX];
+    } input;
 };
 
-static size_t size_of(uint32_t type) {
-    switch (type) {
+/* 0: no order. */
+static size_t size_of(const union order *order) {
+    switch (order->h.type) {
     case LINK_SERVING:
         return sizeof(struct link_serving);
     case LINK_PONG:
@@ -47,6 +52,10 @@ static size_t size_of(uint32_t type) {
         return sizeof(struct link_signal);
     case LINK_POWER:
         return sizeof(struct link_power);
+    case LINK_INPUT:
+        return order->h.size >= sizeof(struct link_input) && order->input.head.len <= LINK_INPUT_MAX
+                   ? sizeof(struct link_input) + order->input.head.len
+                   : 0;
     default:
         return 0;
     }
@@ -141,16 +150,23 @@ static void take_power(struct supervisor *supervisor, const struct link_power *o
                 order->grace_ms < GRACE_MAX_MS ? order->grace_ms : GRACE_MAX_MS);
 }
 
+static const char *take_input(struct supervisor *supervisor, const struct link_input *order,
+                              const uint8_t *bytes) {
+    struct task *task = task_find(&supervisor->tasks, order->job);
+    return task != NULL ? input_take(task, order, bytes) : NULL;
+}
+
 /* Returns NULL or what is wrong with it. Takes over the fds only of a LINK_SPAWN, and sets *n_fds
  * to 0 then. */
 static const char *obey(struct supervisor *supervisor, const union order *order, ssize_t len,
                         const int *fds, unsigned *n_fds) {
     if (len < (ssize_t)sizeof order->h || order->h.size != (size_t)len ||
-        size_of(order->h.type) != (size_t)len)
+        size_of(order) != (size_t)len)
         return "a message of no known shape";
     if (order->h.type == LINK_SPAWN) {
         unsigned wanted = (order->spawn.flags & LINK_SPAWN_STDIN) != 0 ? 2 : 1;
-        if (*n_fds != wanted || (order->spawn.flags & LINK_SPAWN_MAIN) != 0)
+        if (*n_fds != wanted || (order->spawn.flags & LINK_SPAWN_MAIN) != 0 ||
+            (wanted == 2 && (order->spawn.flags & LINK_SPAWN_STDIN_OPEN) != 0))
             return "a start without its spec";
         *n_fds = 0;
         return spawn_take(supervisor, &order->spawn, fds[0], wanted == 2 ? fds[1] : -1);
@@ -182,6 +198,8 @@ static const char *obey(struct supervisor *supervisor, const union order *order,
     case LINK_POWER:
         take_power(supervisor, &order->power);
         break;
+    case LINK_INPUT:
+        return take_input(supervisor, &order->input.head, order->input.bytes);
     }
     return NULL;
 }
@@ -207,7 +225,7 @@ static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
 
 /* False: nothing more to take now. */
 static bool take_one(struct supervisor *supervisor) {
-    union order order;
+    static union order order; /* large, and there is one loop */
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];

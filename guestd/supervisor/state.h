@@ -19,6 +19,7 @@ struct supervisor {
     struct groups groups;
     struct tasks tasks;
     struct store_budget budget;
+    struct input_budget inputs;
     struct crew spawners;        /* 16: any of them may hang in an exec */
     struct crew walkers;         /* 1 */
     struct deadline spawn_stuck; /* all 16 do */

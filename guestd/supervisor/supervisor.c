@@ -160,6 +160,8 @@ static int start(struct supervisor *supervisor) {
     look_around(supervisor);
     tasks_init(&supervisor->tasks);
     supervisor->budget.most = supervisor->options->output_total;
+    supervisor->inputs = (struct input_budget){.most = supervisor->options->stdin_total,
+                                               .most_each = supervisor->options->stdin_buffer};
     power_init(supervisor);
     keeper_init(supervisor);
     err = spawn_init(supervisor);

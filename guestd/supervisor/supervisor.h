@@ -19,6 +19,8 @@ struct supervisor_options {
     struct link_config config; /* for the agent */
     uint64_t max_jobs;
     uint64_t output_total; /* bytes of output that all stores hold together; 0: no bound */
+    uint64_t stdin_buffer; /* bytes of stdin that one program hasn't read; 0: no bound … */
+    uint64_t stdin_total;  /* … and all together */
     uint32_t grace_ms;     /* SIGTERM to SIGKILL when guestd itself is told to stop */
     bool is_init;          /* the machine's init: its end powers the machine off */
     int executable;        /* of the agent: guestd's own file, opened */

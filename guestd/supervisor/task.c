@@ -88,6 +88,7 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job) {
     task->pidfd = -1;
     task->store.fd = -1;
     task->settle.fire = on_settle;
+    input_init(&task->input);
     ending_init(task);
     for (unsigned c = 0; c < 2; c++)
         task->pipe[c] = (struct task_pipe){.source.fd = -1, .task = task, .channel = c};
@@ -104,6 +105,7 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job) {
 
 void task_let_go(struct task *task) {
     task->armed = false;
+    input_let_go(&task->input);
     while (task->waiters != NULL) {
         struct waiter *waiter = task->waiters;
         task->waiters = waiter->next;
@@ -152,6 +154,7 @@ void task_free(struct task *task) {
     deadline_cancel(&supervisor->loop.deadlines, &task->hung);
     for (unsigned c = 0; c < 2; c++)
         drain_stop(&task->pipe[c]);
+    input_stop(task);
     store_deinit(&task->store);
     if (task->pidfd >= 0)
         close(task->pidfd);
@@ -197,6 +200,8 @@ void task_started(struct task *task, const struct birth *birth) {
     bool asked = task->generation == task->supervisor->keeper.generation;
     if (!asked)
         task_let_go(task);
+    if (birth->in >= 0)
+        input_begin(task, birth->in, (task->flags & LINK_SPAWN_PTY) != 0);
     owe_now(task, asked ? OWED_SPAWNED : OWED_JOB);
     for (unsigned c = 0; c < 2; c++) {
         task->pipe[c].source.fd = birth->out[c];
@@ -257,6 +262,7 @@ void task_reaped(struct task *task, int wait_status, const struct rusage *usage)
     task->pidfd = -1;
     answer_waiters(task);
     ending_leader_gone(task);
+    input_leader_gone(task);
     for (unsigned c = 0; c < 2; c++)
         drain_last(&task->pipe[c]);
     if (!drain_done(&task->pipe[0], false) || !drain_done(&task->pipe[1], false))
@@ -311,6 +317,7 @@ static void answer(struct task *task) {
     supervisor->keeper.pressed = false;
     tell_owed(supervisor);
     /* After the answer: nobody waits for this. */
+    input_last(task);
     if (task->group != NULL)
         groups_give(&supervisor->groups, task->group, false);
     task->group = NULL;

@@ -15,6 +15,7 @@
 #include "supervisor/birth.h"
 #include "supervisor/crew.h"
 #include "supervisor/group.h"
+#include "supervisor/input.h"
 #include "supervisor/loop.h"
 #include "supervisor/pids.h"
 #include "supervisor/walk.h"
@@ -32,8 +33,9 @@ enum task_state {
 enum task_owed {
     OWED_JOB = 1 << 0,
     OWED_SPAWNED = 1 << 1,
-    OWED_OUTPUT = 1 << 2,
-    OWED_EXITED = 1 << 3,
+    OWED_TAKEN = 1 << 2,
+    OWED_OUTPUT = 1 << 3,
+    OWED_EXITED = 1 << 4,
 };
 
 struct task_pipe {
@@ -85,6 +87,7 @@ struct task {
     struct store store;
     uint64_t answered_held; /* its part of the tasks' */
     struct task_pipe pipe[2];
+    struct input input;
     bool armed; /* LINK_LOOK: ring when `seen` is passed */
     bool eof_seen[2];
     uint64_t seen[2];

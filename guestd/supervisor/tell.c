@@ -65,6 +65,8 @@ static void owe_table(struct supervisor *supervisor) {
         task->owed = 0;
         if (task->state != TASK_STARTING)
             task_owe(task, OWED_JOB);
+        if (task->input.open && task->state != TASK_ANSWERED)
+            task_owe(task, OWED_TAKEN);
     }
 }
 
@@ -137,6 +139,23 @@ static bool tell_spawned(struct task *task) {
     return say(task->supervisor, &message, sizeof message, task->store.fd);
 }
 
+static bool tell_taken(struct task *task) {
+    struct input *input = &task->input;
+    struct link_taken message = {
+        .h = HEADER(LINK_TAKEN, struct link_taken),
+        .job = task->job,
+        .taken = input->taken,
+        .written = input->written,
+        .ends = input->ends,
+        .closed = input->closed,
+        .err = input->err,
+    };
+    if (!say(task->supervisor, &message, sizeof message, -1))
+        return false;
+    input->err = 0;
+    return true;
+}
+
 static bool tell_exited(struct task *task) {
     struct link_exited message = {
         .h = HEADER(LINK_EXITED, struct link_exited), .job = task->job, .result = task->result};
@@ -154,10 +173,8 @@ static bool tell_task(struct task *task) {
         enum task_owed what;
         bool (*tell)(struct task *task);
     } order[] = {
-        {OWED_JOB, tell_job},
-        {OWED_SPAWNED, tell_spawned},
-        {OWED_OUTPUT, tell_output},
-        {OWED_EXITED, tell_exited},
+        {OWED_JOB, tell_job},       {OWED_SPAWNED, tell_spawned}, {OWED_TAKEN, tell_taken},
+        {OWED_OUTPUT, tell_output}, {OWED_EXITED, tell_exited},
     };
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
         if ((task->owed & order[i].what) == 0)
