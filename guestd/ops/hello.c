@@ -65,6 +65,7 @@ static void pack_limits(msgpack_packer *pk, const struct agent *agent) {
 static void run(struct call *call, const void *params) {
     const struct hello_params *p = params;
     const struct agent *agent = call_agent(call);
+    char instance[17];
     msgpack_packer *pk;
 
     if (p->protocol != PROTOCOL_VERSION) {
@@ -78,10 +79,12 @@ static void run(struct call *call, const void *params) {
     }
     if (!call_authenticate(call, (uint64_t)p->max_frame))
         return;
-    pk = call_reply_begin(call, 7);
+    pk = call_reply_begin(call, 8);
     pack_kv_int(pk, "protocol", PROTOCOL_VERSION);
     pack_kv_text(pk, "version", GUESTD_VERSION);
     pack_kv_text(pk, "boot_id", agent->hello.boot_id);
+    snprintf(instance, sizeof instance, "%016llx", (unsigned long long)agent->hello.job_nonce);
+    pack_kv_text(pk, "instance", instance);
     pack_kv_uint(pk, "generation", 0); /* no resume yet */
     pack_kv_text(pk, "kill_tree",
                  agent->hello.kill_tree == LINK_KILL_CGROUP ? "cgroup" : "best_effort");

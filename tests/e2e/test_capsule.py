@@ -30,8 +30,8 @@ def boot_id():
 
 def test_hello(client):
     hello = client.hello()
-    is_shape(hello, {"protocol": int, "version": str, "boot_id": str, "generation": int, "kill_tree": str,
-                     "capabilities": dict, "limits": dict})
+    is_shape(hello, {"protocol": int, "version": str, "boot_id": str, "instance": str, "generation": int,
+                     "kill_tree": str, "capabilities": dict, "limits": dict})
     assert (hello["protocol"], hello["boot_id"], hello["generation"]) == (1, boot_id(), 0)
     capabilities = hello["capabilities"]
     assert {"hello", "ping", "info", "shutdown", "exec", "process.list", "process.get", "process.wait", "process.kill",

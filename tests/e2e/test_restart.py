@@ -22,6 +22,7 @@ def kill_agent(guestd):
 def test_new_connections_are_served_and_the_old_ones_know(start):
     guestd = start()
     with guestd.connect() as client:
+        instance = client.hello()["instance"]
         request = client.start("exec", cmd="sleep", args=["60"])
         until(lambda: guestd.jobs(), "it runs")
         kill_agent(guestd)
@@ -30,6 +31,9 @@ def test_new_connections_are_served_and_the_old_ones_know(start):
     with guestd.connect() as client:
         assert client.commands.run("echo on").stdout == "on\n"
         assert client.info()["restarts"] == 1
+        assert client.hello()["instance"] == instance
+    with start().connect() as client:
+        assert client.hello()["instance"] != instance
     assert not procs.zombies(guestd.pid)
 
 

@@ -74,7 +74,8 @@ def test_tcp_takes_who_shows_the_token_and_needs_one(spec_dir, spec_start):
 def test_hello_tells_what_is_there(spec_guestd):
     with spec_guestd.connect() as c:
         h = c.hello(client="spec/1")
-    has(h, dict(protocol=int, version=str, boot_id=str, generation=int, kill_tree=str, capabilities=dict, limits=dict))
+    has(h, dict(protocol=int, version=str, boot_id=str, instance=str, generation=int, kill_tree=str, capabilities=dict,
+                limits=dict))
     assert (h["protocol"], h["generation"]) == (1, 0)
     assert h["boot_id"] == pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert h["kill_tree"] in ("cgroup", "best_effort")
