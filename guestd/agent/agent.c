@@ -86,6 +86,7 @@ void agent_end(struct agent *agent, int code) {
         conn_close(agent->conns);
     link_close(agent);
     lag_close(agent->lag);
+    pool_close(&agent->pool);
     uv_close((uv_handle_t *)&agent->flush_later, NULL);
 }
 
@@ -128,7 +129,7 @@ static int start(struct agent *agent, int (*confine)(void)) {
     r = uv_loop_init(&agent->loop);
     if (r < 0)
         return r;
-    agent->waiting_last = &agent->waiting;
+    pool_init(agent);
     uv_idle_init(&agent->loop, &agent->flush_later);
     agent->flush_later.data = agent;
     agent->lag = &lag;

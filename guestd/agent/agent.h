@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "agent/pool.h"
 #include "link.h"
 #include "proto/limits.h"
 
@@ -18,7 +19,6 @@ struct lag;
 struct link;
 struct listener;
 struct ready;
-struct work;
 
 struct agent_stats {
     uint64_t frames_in, frames_out;
@@ -44,8 +44,7 @@ struct agent {
     struct conn *again; /* used up their turn, go on from the idle handle */
     uv_idle_t flush_later;
     uint64_t linger_until_ns;
-    struct work *waiting, **waiting_last; /* file work beyond its share of the pool */
-    uint32_t working;
+    struct pool pool;
     uint64_t held; /* bytes of large requests in flight */
     struct ready *ready;
 

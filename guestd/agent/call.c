@@ -332,17 +332,31 @@ void call_cancel(struct call *call) {
     call_unref(call);
 }
 
-void call_lost(struct call *call) {
+/* Nothing reaches the client from here on: the operation ends what must not go on. */
+static void swallow(struct call *call) {
     call_cancel_fn *hook = call->on_cancel;
 
-    call_ref(call);
-    leave(call);
     call->swallow = true;
     work_cancel_all(call);
     call->on_cancel = NULL;
     if (hook)
         hook(call, CANCEL_CONNECTION_LOST, call->on_cancel_arg);
     work_drop_waiting(call);
+}
+
+void call_lost(struct call *call) {
+    call_ref(call);
+    leave(call);
+    swallow(call);
+    call_unref(call);
+}
+
+void call_give_up(struct call *call, enum status code, const char *message) {
+    if (call_answered(call))
+        return;
+    call_ref(call);
+    call_fail(call, code, 0, NULL, "%s", message);
+    swallow(call);
     call_unref(call);
 }
 

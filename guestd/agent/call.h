@@ -13,6 +13,7 @@
 #include <msgpack.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 #include <uv.h>
 
 #include "ops/op.h"
@@ -88,7 +89,8 @@ void call_on_cancel(struct call *call, call_cancel_fn *hook, void *arg);
  * At most 12 of the 16 pool threads run these; more wait their turn in order. `run` is on a pool
  * thread: it sees the work and what it owns, never the call, loop or wire. It may look at
  * `cancelled` in long loops. `done` is back on the loop, always called once, also after a cancel;
- * it answers the call.
+ * it answers the call. A call whose work makes no progress for stall_s is answered `timeout`, and
+ * its operation told as if the connection were lost.
  */
 struct work {
     uv_work_t request;
@@ -99,8 +101,13 @@ struct work {
     _Atomic bool cancelled;   /* set when the call is cancelled */
     int result;
     bool always;             /* private, like all below */
-    struct work *next, **at; /* waiting for a thread; at is NULL otherwise */
+    struct work *next, **at; /* waiting for a thread, or on one; at is NULL there */
     struct work *next_of_call;
+    _Atomic bool has_clock; /* the thread's processor time, to see whether it hangs */
+    clockid_t clock;
+    int64_t used_ns;
+    uint64_t since_ms;
+    bool lost;
 };
 /* The work struct is the operation's own (in its arena or heap) and stays until `done`. Holds a
  * reference to the call. */

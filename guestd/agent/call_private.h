@@ -49,6 +49,9 @@ void call_cancel(struct call *call);
 /* Its connection is gone. */
 void call_lost(struct call *call);
 
+/* Answers it now, unless it is; nothing of it reaches the client any more. */
+void call_give_up(struct call *call, enum status code, const char *message);
+
 /* Packs the answer that waits in conn->later first. */
 void call_later_run(struct call *call);
 

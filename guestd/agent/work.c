@@ -2,11 +2,10 @@
  * threads for the rest. */
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 
 #include "agent/agent.h"
 #include "agent/call_private.h"
-
-enum { WORKING_MAX = 12 }; /* of 16 threads */
 
 static void start_next(struct agent *agent);
 
@@ -29,23 +28,49 @@ static void finish(struct work *work, int result) {
 static void on_pool(uv_work_t *request) {
     struct work *work = request->data;
 
+    work->has_clock = pthread_getcpuclockid(pthread_self(), &work->clock) == 0;
     work->result = work->run(work);
+}
+
+static void enter_pool(struct agent *agent, struct work *work) {
+    struct pool *pool = &agent->pool;
+
+    work->has_clock = work->lost = false;
+    work->used_ns = 0;
+    work->since_ms = uv_now(&agent->loop);
+    work->next = pool->working;
+    work->at = NULL;
+    pool->working = work;
+    if (pool->n_working++ == 0)
+        pool_watch_start(agent);
+}
+
+static void leave_pool(struct agent *agent, struct work *work) {
+    struct pool *pool = &agent->pool;
+    struct work **at = &pool->working;
+
+    while (*at != work)
+        at = &(*at)->next;
+    *at = work->next;
+    pool_watch_done(agent, work);
+    if (--pool->n_working == 0)
+        pool_watch_stop(agent);
 }
 
 static void on_worked(uv_work_t *request, int status) {
     struct work *work = request->data;
     struct agent *agent = call_agent(work->call);
 
-    agent->working--;
+    leave_pool(agent, work);
     finish(work, status < 0 ? status : work->result);
     start_next(agent);
 }
 
 static void enqueue(struct agent *agent, struct work *work) {
     work->next = NULL;
-    work->at = agent->waiting_last;
+    work->at = agent->pool.waiting_last;
     *work->at = work;
-    agent->waiting_last = &work->next;
+    agent->pool.waiting_last = &work->next;
 }
 
 static void dequeue(struct agent *agent, struct work *work) {
@@ -53,16 +78,16 @@ static void dequeue(struct agent *agent, struct work *work) {
     if (work->next)
         work->next->at = work->at;
     else
-        agent->waiting_last = work->at;
+        agent->pool.waiting_last = work->at;
     work->at = NULL;
 }
 
 static void start_next(struct agent *agent) {
-    while (agent->waiting && agent->working < WORKING_MAX) {
-        struct work *work = agent->waiting;
+    while (agent->pool.waiting && agent->pool.n_working < WORKING_MAX) {
+        struct work *work = agent->pool.waiting;
 
         dequeue(agent, work);
-        agent->working++;
+        enter_pool(agent, work);
         work->request.data = work;
         uv_queue_work(&agent->loop, &work->request, on_pool,
                       on_worked); /* fails only without a callback */
@@ -93,6 +118,17 @@ void call_work_start(struct call *call, struct work *work, int (*run)(struct wor
 void call_work_always(struct call *call, struct work *work, int (*run)(struct work *),
                       void (*done)(struct work *, int)) {
     start(call, work, true, run, done);
+}
+
+void pool_init(struct agent *agent) {
+    agent->pool.waiting_last = &agent->pool.waiting;
+    uv_timer_init(&agent->loop, &agent->pool.watch);
+    agent->pool.watch.data = agent;
+    uv_unref((uv_handle_t *)&agent->pool.watch);
+}
+
+void pool_close(struct pool *pool) {
+    uv_close((uv_handle_t *)&pool->watch, NULL);
 }
 
 void work_cancel_all(struct call *call) {

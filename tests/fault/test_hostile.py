@@ -27,12 +27,12 @@ def guestd():
 
 
 @pytest.fixture
-def hung(tmp_path):
+def hung(tmp_path, request):
     """A guestd with a file system that does not answer (FUSE, its daemon silent), and what makes it answer."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("no /dev/fuse")
     fuse = os.open("/dev/fuse", os.O_RDWR)
-    guestd = server.Guestd(pass_fds=(fuse,),
+    guestd = server.Guestd(*getattr(request, "param", ()), pass_fds=(fuse,),
                            mounts="mount -i -t fuse -o fd=%d,rootmode=40000,user_id=0,group_id=0 none %s; exec %d<&-"
                            % (fuse, tmp_path, fuse))
     open_still = [fuse]
@@ -100,6 +100,43 @@ def test_what_is_cancelled_does_not_pile_up_behind_threads_that_hang(hung):
             client.send([2, "stream.cancel", {"id": msgid}])
             assert client.answer(msgid)[2]["code"] == "cancelled"
         assert server.SANITIZED or rss(guestd.agent()) - before < 20 * MIB
+
+
+IMPATIENT = pytest.mark.parametrize("hung", [["--stall-s", "1"]], indirect=True, ids=["stall_s=1"])
+
+
+@IMPATIENT
+def test_a_file_system_that_does_not_answer_is_a_timeout(hung, tmp_path_factory):
+    guestd, path, answer = hung
+    beside = tmp_path_factory.mktemp("beside")
+    with Raw(guestd) as client:
+        client.request(1, "file.stat", {"path": "%s/f" % path})
+        client.request(2, "file.list", {"path": str(path), "stream": True})
+        client.request(3, "file.write", {"path": "%s/f" % path, "stream": True})
+        client.send([2, "stream.data", {"id": 3, "data": b"x"}])
+        answers = [client.recv() for _ in range(3)]  # in whatever order the threads were looked at
+        assert sorted((message[1], message[2]["code"]) for message in answers) == [(n, "timeout") for n in (1, 2, 3)]
+        client.request(4, "file.write", {"path": str(beside / "f"), "data": b"x"})
+        assert client.answer(4)[3]["bytes"] == 1
+        before = guestd.agent()
+        answer()
+        client.request(5, "file.stat", {"path": str(beside / "f")})
+        assert client.answer(5)[3]["entry"]["size"] == 1
+        assert guestd.agent() == before
+
+
+@IMPATIENT
+def test_when_all_threads_hang_a_new_agent_takes_the_jobs_over(hung):
+    guestd, path, _ = hung
+    with Raw(guestd) as client:
+        client.request(100, "exec", {"cmd": "/bin/sh", "args": ["-c", "echo before; sleep 1000"], "background": True,
+                                     "tag": "kept"})
+        client.answer(100)
+        old = guestd.agent()
+        hang_all_threads(client, path)
+        until(lambda: guestd.agent() not in (None, old), "a new agent is there")
+    with guestd.connect() as client:
+        assert [process.tag for process in client.commands.list()] == ["kept"]
 
 
 def test_a_program_whose_reader_goes_before_its_stream_begins(guestd):
