@@ -49,6 +49,8 @@ static size_t collect(const struct childenv *in, struct item *items) {
     add(items, &n, "USER", in->user);
     add(items, &n, "LOGNAME", in->user);
     add(items, &n, "SHELL", in->shell);
+    if (in->term)
+        add(items, &n, "TERM", in->term);
     for (size_t i = 0; in->envs && i < in->envs->n; i++)
         add(items, &n, in->envs->v[i].name, in->envs->v[i].value);
     if (in->mark)
@@ -58,7 +60,7 @@ static size_t collect(const struct childenv *in, struct item *items) {
 
 int childenv_append(const struct childenv *in, msgpack_sbuffer *out, uint32_t *ret_n,
                     const char **ret_path) {
-    size_t most = 6 + (in->envs ? in->envs->n : 0), n;
+    size_t most = 7 + (in->envs ? in->envs->n : 0), n;
     struct item *items;
     uint32_t kept = 0;
     int failed = 0;

@@ -17,6 +17,7 @@
 struct childenv {
     const char *const *own; /* NAME=VALUE, NULL at the end */
     const char *home, *user, *shell;
+    const char *term; /* NULL: no terminal */
     const struct envs *envs;
     const char *mark; /* the value of GUESTD_JOB, NULL: none */
 };

@@ -31,14 +31,18 @@ struct jobs *jobs_free(struct jobs *jobs);
 
 /* ── start ── */
 
+#define TERMINAL_MOST 4096 /* rows, and columns */
+
 /* What exec asked for, every default filled in. Borrowed during jobs_start. */
 struct job_order {
     const char *cmd;
     const struct strv *args;
     const struct envs *envs;
     const char *cwd;
-    const char *tag;    /* NULL: one is made */
-    struct slice input; /* all of stdin; data NULL: /dev/null */
+    const char *tag;     /* NULL: one is made */
+    struct slice input;  /* all of stdin; data NULL: /dev/null */
+    uint16_t rows, cols; /* of a terminal; 0: none */
+    const char *term;    /* its TERM */
 
     bool set_user; /* else as guestd itself: uid, gid and groups don't count */
     uid_t uid;
@@ -93,6 +97,7 @@ uint32_t jobs_retained(const struct jobs *jobs);
 
 bool job_running(const struct job *job);
 bool job_exited(const struct job *job);
+bool job_has_terminal(const struct job *job);
 int32_t job_pid(const struct job *job);
 const char *job_tag(const struct job *job);
 enum encoding job_encoding(const struct job *job);
@@ -116,5 +121,7 @@ void job_cancel(struct job *job);
 /* Whoever started it reads no more: its store drops the oldest bytes from now on and never makes it
  * wait. */
 void job_detach(struct job *job);
+/* The terminal's size. Answers the call: {}, not_found, or invalid_request where there is none. */
+void job_resize(struct job *job, struct call *call, uint16_t rows, uint16_t cols);
 /* Answers the call: {} or not_found. */
 void job_signal(struct job *job, struct call *call, int number, enum link_scope scope);

@@ -53,6 +53,8 @@ static const char *stage_field(uint32_t stage) {
         return "user";
     case LINK_STAGE_ARGS:
         return "args";
+    case LINK_STAGE_PTY:
+        return "pty";
     default:
         return NULL;
     }
@@ -66,8 +68,9 @@ static void start_failure(const struct link_spawned *message, struct failure *re
         [LINK_STAGE_USER] = "the user could not be taken on",
         [LINK_STAGE_ARGS] = "arguments and environment could not be passed",
         [LINK_STAGE_BUSY] = "no program can be started now",
+        [LINK_STAGE_PTY] = "no terminal could be made",
     };
-    uint32_t stage = message->stage <= LINK_STAGE_BUSY ? message->stage : (uint32_t)LINK_STAGE_NONE;
+    uint32_t stage = message->stage <= LINK_STAGE_PTY ? message->stage : (uint32_t)LINK_STAGE_NONE;
     enum status code = status_from_errno(message->err);
 
     switch (message->err) {
@@ -89,6 +92,11 @@ static void start_failure(const struct link_spawned *message, struct failure *re
     }
     if (stage == LINK_STAGE_BUSY)
         code = STATUS_BUSY;
+    if (stage == LINK_STAGE_PTY && message->err == ENOSPC) /* as devpts says: no more of them */
+        code = STATUS_LIMIT_EXCEEDED;
+    if (stage == LINK_STAGE_PTY &&
+        (message->err == ENOENT || message->err == ENODEV || message->err == ENXIO))
+        code = STATUS_UNSUPPORTED;
     failure_set(ret, code, message->err, stage_field(stage), "%s: %s", what[stage],
                 strerror(message->err));
 }

@@ -55,6 +55,7 @@ static int append_strings(struct job *job, const struct job_order *order, struct
         .home = order->home,
         .user = order->user,
         .shell = order->shell,
+        .term = order->rows ? order->term : NULL,
         .envs = order->envs,
     };
     const char *path;
@@ -130,7 +131,10 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
         .gid = order->gid,
         .grace_ms = order->grace_ms,
         .timeout_ms = order->timeout_ms,
-        .store = {{order->max_output, order->mode, 0}, {order->max_output, order->mode, 0}},
+        .store = {{order->max_output, order->mode, 0},
+                  {order->rows ? 0 : order->max_output, order->mode, 0}},
+        .rows = order->rows,
+        .cols = order->cols,
     };
     int fds[2] = {-1, -1};
     int n = make_fds(job, order, facts, fds);
@@ -141,7 +145,8 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
                     (order->no_new_privs ? LINK_SPAWN_NO_NEW_PRIVS : 0) |
                     (order->kill_rest ? LINK_SPAWN_KILL_REST : 0) |
                     (order->background ? 0 : LINK_SPAWN_FOREGROUND) |
-                    (order->set_user ? LINK_SPAWN_SET_USER : 0);
+                    (order->set_user ? LINK_SPAWN_SET_USER : 0) |
+                    (order->rows ? LINK_SPAWN_PTY : 0);
     jobs_forget_flush(job->jobs);
     return link_send(job->jobs->agent->link, &message, fds, (unsigned)n);
 }
@@ -183,7 +188,8 @@ static int make_facts(const struct job_order *order, const char *tag, msgpack_sb
         .args = *order->args,
         .cwd = order->cwd,
         .user = order->user,
-        .flags = (order->background ? FACTS_BACKGROUND : 0) | (order->stream ? FACTS_STREAM : 0),
+        .flags = (order->background ? FACTS_BACKGROUND : 0) | (order->stream ? FACTS_STREAM : 0) |
+                 (order->rows ? FACTS_PTY : 0),
         .encoding = order->encoding,
         .max_output = order->max_output,
     };

@@ -8,7 +8,9 @@
 /* Of the ring. The fewer acknowledgements, the fewer wake-ups; the pipe has room meanwhile. */
 #define ACK_PART 4
 
-static const char *const channel[2] = {"stdout", "stderr"};
+static const char *name(const struct outlet *outlet, unsigned c) {
+    return job_has_terminal(outlet->job) ? "pty" : c ? "stderr" : "stdout";
+}
 
 static struct outlet *outlet_of(struct sender *sender) {
     return (struct outlet *)((char *)sender - offsetof(struct outlet, sender));
@@ -47,7 +49,7 @@ static void look(struct outlet *outlet, bool arm) {
 }
 
 static void send_gap(struct outlet *outlet, unsigned c, uint64_t to) {
-    call_send_gap(outlet->sender.call, channel[c], outlet->sent[c], to);
+    call_send_gap(outlet->sender.call, name(outlet, c), outlet->sent[c], to);
     outlet->sent[c] = to;
     if (outlet->opener)
         outlet->job->gapped = true;
@@ -60,7 +62,7 @@ static void send_stable(struct outlet *outlet, unsigned c, uint64_t end, size_t 
 
     if (bytes.len > most)
         bytes.len = most;
-    call_send_data(outlet->sender.call, channel[c], outlet->sent[c], bytes.data, bytes.len);
+    call_send_data(outlet->sender.call, name(outlet, c), outlet->sent[c], bytes.data, bytes.len);
     outlet->sent[c] += bytes.len;
     if (outlet->sent[c] - outlet->acked[c] >= view_size(view, c) / ACK_PART)
         look(outlet, false);
@@ -85,7 +87,7 @@ static void send_copied(struct outlet *outlet, unsigned c, uint64_t end, size_t 
         send_gap(outlet, c, holds);
     if (holds == from + len)
         return;
-    call_send_data(outlet->sender.call, channel[c], holds, copy + (holds - from),
+    call_send_data(outlet->sender.call, name(outlet, c), holds, copy + (holds - from),
                    (size_t)(from + len - holds));
     outlet->sent[c] = from + len;
 }
@@ -117,8 +119,8 @@ static bool send_ends(struct outlet *outlet) {
     if (outlet->ended || !complete(outlet, 0) || !complete(outlet, 1))
         return false;
     outlet->ended = true;
-    for (unsigned c = 0; c < 2; c++)
-        call_send_end(outlet->sender.call, channel[c], outlet->sent[c]);
+    for (unsigned c = 0; c < (job_has_terminal(outlet->job) ? 1 : 2); c++)
+        call_send_end(outlet->sender.call, name(outlet, c), outlet->sent[c]);
     return true;
 }
 

@@ -20,6 +20,13 @@ static const char *const overflows[] = {"head", "tail", "kill", NULL};
 enum on_full { ON_FULL_BLOCK, ON_FULL_DROP };
 static const char *const on_fulls[] = {"block", "drop", NULL};
 
+static const struct field pty_fields[] = {
+    FIELD(exec_pty, rows, INT, .required = true, .min = 1, .max = TERMINAL_MOST),
+    FIELD(exec_pty, cols, INT, .required = true, .min = 1, .max = TERMINAL_MOST),
+    FIELD(exec_pty, term, STR, .max_len = 256, .otherwise.s = "xterm-256color"),
+    FIELDS_END,
+};
+
 static const struct field fields[] = {
     FIELD(exec_params, cmd, NAME, .required = true),
     FIELD(exec_params, args, NAMES),
@@ -42,12 +49,24 @@ static const struct field fields[] = {
     FIELD(exec_params, kill_rest, BOOL),
     FIELD(exec_params, seccomp, STR),
     FIELD(exec_params, no_new_privs, BOOL),
+    FIELD(exec_params, pty, MAP, .fields = pty_fields),
     FIELD_LATER("stdin_open"),
-    FIELD_LATER("pty"),
     FIELD_LATER("limits"),
     FIELD_LATER("key"),
     FIELDS_END,
 };
+
+static bool given(const struct exec_params *p, const char *name) {
+    unsigned i = 0;
+
+    while (strcmp(fields[i].name, name) != 0)
+        i++;
+    return p->present >> i & 1;
+}
+
+static bool streams(const struct exec_params *p) {
+    return p->stream || (p->pty.rows > 0 && !p->background);
+}
 
 /* ── what doesn't go together ── */
 
@@ -62,13 +81,17 @@ static int check(const struct exec_params *p, struct failure *failure) {
         return wrong(failure, "cmd", "cmd has 1 to 4096 bytes");
     if (p->stream && p->background)
         return wrong(failure, "stream", "only a foreground process is streamed");
-    if (p->window >= 0 && !p->stream)
+    if (p->pty.rows && !p->background && !p->stream && given(p, "stream"))
+        return wrong(failure, "stream", "a terminal in the foreground is streamed");
+    if (p->pty.rows && p->input.data)
+        return wrong(failure, "stdin", "a terminal's input is typed: process.input, stream.data");
+    if (p->window >= 0 && !streams(p))
         return wrong(failure, "window", "window is of a stream");
-    if (p->overflow >= 0 && p->stream)
+    if (p->overflow >= 0 && streams(p))
         return wrong(failure, "overflow", "overflow is of captured output; a stream has on_full");
-    if (p->on_full == ON_FULL_BLOCK && !p->stream)
+    if (p->on_full == ON_FULL_BLOCK && !streams(p))
         return wrong(failure, "on_full", "only a stream can make its process wait");
-    if (p->on_full == ON_FULL_DROP && !p->stream && !p->background)
+    if (p->on_full == ON_FULL_DROP && !streams(p) && !p->background)
         return wrong(failure, "on_full", "on_full is of a stream; captured output has overflow");
     return 0;
 }
@@ -83,7 +106,7 @@ static uint64_t to_ms(double seconds) {
 }
 
 static enum store_mode store_mode(const struct exec_params *p) {
-    if (p->stream)
+    if (streams(p))
         return p->on_full == ON_FULL_DROP ? STORE_DROP : STORE_BLOCK;
     switch (p->overflow) {
     case OVERFLOW_HEAD:
@@ -101,7 +124,7 @@ static enum store_mode store_mode(const struct exec_params *p) {
  * a default is lowered. */
 static int max_output(struct call *call, const struct exec_params *p, uint64_t *ret,
                       struct failure *failure) {
-    bool captured = !p->stream && !p->background;
+    bool captured = !streams(p) && !p->background;
     uint64_t most = call_agent(call)->limit[LIMIT_max_output];
     uint64_t wanted = p->max_output ? (uint64_t)p->max_output
                       : captured    ? CAPTURED_OUTPUT
@@ -160,7 +183,7 @@ static int filter(const char *name, struct job_order *order, struct failure *fai
 
 static int prepare(struct exec *exec, struct failure *failure) {
     const struct exec_params *p = exec->params;
-    bool captured = !p->stream && !p->background;
+    bool captured = !streams(p) && !p->background;
     int r = check(p, failure);
 
     exec->order = (struct job_order){
@@ -171,7 +194,10 @@ static int prepare(struct exec *exec, struct failure *failure) {
         .tag = p->tag,
         .input = p->input,
         .background = p->background,
-        .stream = p->stream,
+        .rows = (uint16_t)p->pty.rows,
+        .cols = (uint16_t)p->pty.cols,
+        .term = p->pty.term,
+        .stream = streams(p),
         .kill_rest = p->kill_rest,
         .no_new_privs = p->no_new_privs,
         .timeout_ms = p->timeout >= 0 ? to_ms(p->timeout)

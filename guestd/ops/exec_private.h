@@ -6,6 +6,13 @@
 #include "agent/job.h"
 #include "agent/outlet.h"
 
+/* rows 0: none was asked for. */
+struct exec_pty {
+    uint64_t present;
+    int64_t rows, cols;
+    const char *term;
+};
+
 struct exec_params {
     uint64_t present;
     const char *cmd;
@@ -27,6 +34,7 @@ struct exec_params {
     bool kill_rest;
     const char *seccomp;
     bool no_new_privs;
+    struct exec_pty pty;
 };
 
 /* One exec, in its call's arena. */

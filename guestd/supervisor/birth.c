@@ -11,6 +11,7 @@
 #include "supervisor/clone.h"
 #include "supervisor/deadline.h"
 #include "supervisor/spec.h"
+#include "supervisor/terminal.h"
 
 #define PIPE_BYTES (256 << 10)
 #define CHILD_STACK (24u << 10)
@@ -139,6 +140,12 @@ static int bear(struct birth *birth, const struct spec *spec, int stdio[3]) {
     if ((birth->flags & LINK_SPAWN_MAIN) != 0) {
         for (int i = 0; i < 3; i++)
             stdio[i] = -1, child.stdio[i] = i;
+    } else if ((birth->flags & LINK_SPAWN_PTY) != 0) {
+        int err = terminal_open(birth, &stdio[0]);
+        if (err < 0)
+            return err;
+        for (int i = 0; i < 3; i++)
+            child.stdio[i] = stdio[0];
     } else {
         stdio[0] = -1;
         int err = open_pipes(birth, stdio);

@@ -31,17 +31,18 @@ struct birth {
     uint32_t uid, gid;
     uint64_t size[2];
     uint32_t mode[2];
-    int spec, input;   /* memfds; closed by birth_run. input -1: none */
-    char group[24];    /* directory name under nursery->groups; empty: none */
-    bool group_is_new; /* it has to be made first */
+    uint16_t rows, cols; /* of a terminal */
+    int spec, input;     /* memfds; closed by birth_run. input -1: none */
+    char group[24];      /* directory name under nursery->groups; empty: none */
+    bool group_is_new;   /* it has to be made first */
 
     _Atomic(pid_t) pid; /* 0 until there is a child */
     _Atomic int pidfd;  /* -1 as long */
     int err; /* positive errno: it did not start; a child that was made is gone or about to be */
     uint32_t stage;      /* enum link_stage */
     bool group_unusable; /* the group would not take the child: don't use it again */
-    int in;              /* writing end of an open stdin; -1: none */
-    int out[2];          /* reading ends of stdout and stderr; -1: none */
+    int in;              /* writing end of an open stdin, or a terminal's master; -1: none */
+    int out[2];          /* reading ends of stdout, or a terminal's master, and stderr; -1: none */
     struct store store;
     int64_t started_ns; /* CLOCK_MONOTONIC */
     double started_at;  /* unix seconds */

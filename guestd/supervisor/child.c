@@ -120,6 +120,8 @@ void child_run(void *arg) {
     take_stdio(child);
     if ((birth->flags & LINK_SPAWN_MAIN) != 0 && isatty(STDIN_FILENO))
         ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+    if ((birth->flags & LINK_SPAWN_PTY) != 0 && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+        fail(child, errno, LINK_STAGE_PTY);
     if (nursery->set_oom_score)
         write_file(nursery->proc, "self/oom_score_adj", "0", 1);
     syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &nursery->nofile, NULL);

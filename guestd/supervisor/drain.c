@@ -11,6 +11,7 @@
 #include "supervisor/note.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
+#include "supervisor/terminal.h"
 
 #define TURN_BYTES (256u << 10)
 #define BULK_BYTES (64u << 10) /* a turn that moved as much was not the last */
@@ -51,12 +52,46 @@ static void pause_pipe(struct task_pipe *pipe) {
     pipe->paused = true;
 }
 
+static bool is_terminal(const struct task_pipe *pipe) {
+    return (pipe->task->flags & LINK_SPAWN_PTY) != 0;
+}
+
+/* What store_fill returns, a terminal's ways made a pipe's: 0 when nobody has it open, -EAGAIN only
+ * when there really is nothing. */
+static ssize_t fill(struct task_pipe *pipe, size_t most, bool hung_up) {
+    struct store *store = &pipe->task->store;
+    int fd = pipe->source.fd;
+    if (!is_terminal(pipe))
+        return store_fill(store, pipe->channel, fd, most, hung_up);
+    ssize_t got = store_fill(store, pipe->channel, fd, most, false);
+    if (got == -EIO)
+        return 0;
+    if (got != -EAGAIN && got != -ENOBUFS)
+        return got;
+    enum terminal_state state = terminal_look(fd);
+    if (state == TERMINAL_READABLE && got == -EAGAIN)
+        return store_fill(store, pipe->channel, fd, most, false);
+    return state == TERMINAL_UNUSED ? 0 : got;
+}
+
+/* As long as the session lives, somebody may open its terminal again, and must not be hung up by
+ * us. Until then poll(2) would report a hang-up all the time. */
+static bool keep_unused(struct task_pipe *pipe) {
+    if (!is_terminal(pipe) || pipe->task->state != TASK_RUNNING)
+        return false;
+    if (!pipe->unused &&
+        loop_add(&pipe->task->supervisor->loop, &pipe->source, EPOLLIN | EPOLLET) < 0)
+        return false;
+    pipe->unused = true;
+    return true;
+}
+
 static void turn(struct task_pipe *pipe, bool hung_up) {
     struct task *task = pipe->task;
     size_t budget = TURN_BYTES;
     ssize_t got = 1;
     while (budget > 0 && got > 0) {
-        got = store_fill(&task->store, pipe->channel, pipe->source.fd, budget, hung_up);
+        got = fill(pipe, budget, hung_up);
         if (got > 0) {
             budget -= (size_t)got < budget ? (size_t)got : budget;
             pipe->must_read -= (uint64_t)got < pipe->must_read ? (uint64_t)got : pipe->must_read;
@@ -64,14 +99,17 @@ static void turn(struct task_pipe *pipe, bool hung_up) {
     }
     if (TURN_BYTES - budget >= BULK_BYTES)
         task->supervisor->loop.linger = true;
+    if (is_terminal(pipe) && got == -EAGAIN)
+        pipe->must_read = 0;
+    if (pipe->unused && budget < TURN_BYTES)
+        drain_begin(pipe);
     if (got == -ENOBUFS) {
         pause_pipe(pipe);
-    } else if (got <= 0 && got != -EAGAIN) {
-        if (got < 0) {
+    } else if (got <= 0 && got != -EAGAIN && (got < 0 || !keep_unused(pipe))) {
+        if (got < 0)
             note("job %llx: a pipe could not be read: %s", (unsigned long long)task->job,
                  strerror((int)-got));
-            store_end(&task->store, pipe->channel);
-        }
+        store_end(&task->store, pipe->channel);
         close_pipe(pipe);
     }
     tell_pressure(task->supervisor);
@@ -88,7 +126,7 @@ static void on_pipe(struct source *source, uint32_t events) {
 
 void drain_begin(struct task_pipe *pipe) {
     pipe->source.ready = on_pipe;
-    pipe->paused = false;
+    pipe->paused = pipe->unused = false;
     if (pipe->source.fd < 0)
         return;
     int err = loop_add(&pipe->task->supervisor->loop, &pipe->source, EPOLLIN);
@@ -111,12 +149,14 @@ void drain_last(struct task_pipe *pipe) {
     int waiting = 0;
     ioctl(pipe->source.fd, FIONREAD, &waiting);
     pipe->must_read = waiting > 0 ? (uint64_t)waiting : 0;
+    if (is_terminal(pipe))
+        pipe->must_read = TERMINAL_HOLDS;
     drain_again(pipe);
 }
 
 void drain_again(struct task_pipe *pipe) {
     struct pollfd end = {.fd = pipe->source.fd, .events = POLLIN};
-    if (pipe->source.fd >= 0 && poll(&end, 1, 0) == 1)
+    if (pipe->source.fd >= 0 && (poll(&end, 1, 0) == 1 || is_terminal(pipe)))
         turn(pipe, (end.revents & POLLHUP) != 0);
 }
 

@@ -48,6 +48,9 @@ void ending_begin(struct task *task, enum link_reason reason, uint32_t grace_ms)
     }
     task->ending = reason;
     tree_signal(task, SIGTERM);
+    /* A shell at a terminal goes by the hang-up, and takes its jobs along; SIGTERM it ignores. */
+    if ((task->flags & LINK_SPAWN_PTY) != 0)
+        tree_signal(task, SIGHUP);
     deadline_arm(deadlines(task), &task->timeout, clock_now() + (int64_t)grace_ms * MS_NS);
 }
 

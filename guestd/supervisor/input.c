@@ -167,6 +167,16 @@ static int put_first(struct task *task) {
     return 0;
 }
 
+/* Until there is room. A terminal that nobody has open at the moment is hung up all the time: only
+ * what changes counts there. */
+static int watch(struct task *task) {
+    struct input *input = &task->input;
+    if (input->terminal && input->source.polled)
+        return 0;
+    return loop_add(&task->supervisor->loop, &input->source,
+                    input->terminal ? EPOLLOUT | EPOLLET : EPOLLOUT);
+}
+
 /* As much as the program's side takes. */
 static void push(struct task *task) {
     struct input *input = &task->input;
@@ -174,7 +184,7 @@ static void push(struct task *task) {
     while (input->first != NULL && result == 0)
         result = put_first(task);
     if (result == -EAGAIN)
-        result = loop_add(&task->supervisor->loop, &input->source, EPOLLOUT);
+        result = watch(task);
     else if (result == 0)
         loop_remove(&task->supervisor->loop, &input->source);
     if (result != 0)

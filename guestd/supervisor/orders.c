@@ -13,6 +13,7 @@
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
+#include "supervisor/terminal.h"
 #include "supervisor/tree.h"
 
 #define MESSAGES_A_TURN 32
@@ -25,6 +26,7 @@ union order {
     struct link_spawn spawn;
     struct link_look look;
     struct link_job_ref ref;
+    struct link_resize resize;
     struct link_signal signal;
     struct link_power power;
     struct {
@@ -48,6 +50,8 @@ static size_t size_of(const union order *order) {
     case LINK_CANCEL:
     case LINK_FORGET:
         return sizeof(struct link_job_ref);
+    case LINK_RESIZE:
+        return sizeof(struct link_resize);
     case LINK_SIGNAL:
         return sizeof(struct link_signal);
     case LINK_POWER:
@@ -90,6 +94,13 @@ static void take_detach(struct supervisor *supervisor, uint64_t job) {
         if (store_let_go(&task->store, c))
             drain_resume(&task->pipe[c]);
     }
+}
+
+static void take_resize(struct supervisor *supervisor, const struct link_resize *order) {
+    struct task *task = task_find(&supervisor->tasks, order->job);
+    if (task != NULL && (task->flags & LINK_SPAWN_PTY) != 0 && task->pipe[0].source.fd >= 0 &&
+        order->rows > 0 && order->cols > 0)
+        terminal_resize(task->pipe[0].source.fd, order->rows, order->cols);
 }
 
 static void take_forget(struct supervisor *supervisor, uint64_t job) {
@@ -185,6 +196,9 @@ static const char *obey(struct supervisor *supervisor, const union order *order,
         break;
     case LINK_DETACH:
         take_detach(supervisor, order->ref.job);
+        break;
+    case LINK_RESIZE:
+        take_resize(supervisor, &order->resize);
         break;
     case LINK_SIGNAL:
         take_signal(supervisor, &order->signal);

@@ -117,12 +117,14 @@ static void on_stuck(struct deadline *deadline) {
 }
 
 static bool in_bounds(const struct link_spawn *order) {
+    bool pty = (order->flags & LINK_SPAWN_PTY) != 0;
     for (unsigned c = 0; c < 2; c++) {
-        if (order->store[c].size == 0 || order->store[c].size > STORE_MAX ||
+        bool none = pty && c == 1;
+        if ((order->store[c].size == 0) != none || order->store[c].size > STORE_MAX ||
             order->store[c].mode > STORE_BLOCK)
             return false;
     }
-    return true;
+    return !pty || (order->rows > 0 && order->cols > 0 && (order->flags & LINK_SPAWN_STDIN) == 0);
 }
 
 static struct birth *make_birth(struct task *task, const struct link_spawn *order, int spec,
@@ -136,6 +138,8 @@ static struct birth *make_birth(struct task *task, const struct link_spawn *orde
         .flags = order->flags,
         .uid = order->uid,
         .gid = order->gid,
+        .rows = order->rows,
+        .cols = order->cols,
         .spec = spec,
         .input = input,
         .pidfd = -1,

@@ -43,8 +43,8 @@ struct task_pipe {
     struct task *task;
     unsigned channel;
     bool paused;        /* a full BLOCK ring: not polled until it is acknowledged */
-    bool dry;           /* read to the bottom after the exit */
-    uint64_t must_read; /* bytes that were in it at the exit */
+    bool unused;        /* a terminal that nobody has open now: its edges are polled */
+    uint64_t must_read; /* bytes that were in it at the exit; at most, of a terminal */
 };
 
 /* Somebody waits for the leader to be reaped: LINK_DONE then. */

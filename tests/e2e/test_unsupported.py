@@ -4,11 +4,11 @@ import pytest
 
 from expect import fails
 
-METHODS = ["process.attach", "process.input", "process.close_stdin", "process.resize", "process.forget",
+METHODS = ["process.attach", "process.input", "process.close_stdin", "process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "upgrade", "log"]
 
-FIELDS = {"stdin_open": True, "pty": {"rows": 24, "cols": 80}, "limits": {"nofile": 100}, "key": "once"}
+FIELDS = {"stdin_open": True, "limits": {"nofile": 100}, "key": "once"}
 
 
 @pytest.mark.parametrize("method", METHODS)
