@@ -261,6 +261,7 @@ static int handle(struct link *link, const union link_message *message, int fd) 
     case LINK_STOPPING:
         agent->stopping = true;
         return 0;
+    case LINK_TAKEN: /* nothing was sent */
     case LINK_JOBS_END:
         return 0;
     default:
