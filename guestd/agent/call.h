@@ -143,6 +143,8 @@ void sender_wake(struct sender *sender);
 /* How many data bytes may go out in one frame now: credit, bounded by the best chunk size (256
  * KiB). 0: not now; pump is called again when credit comes. */
 size_t call_window(struct call *call);
+/* All credit that the client gave and that wasn't used yet. */
+uint64_t call_credit_left(struct call *call);
 /* From pump only. `data` may point anywhere stable for the duration of the call: what the socket
  * doesn't take at once is copied. len ≤ call_window(). */
 void call_send_data(struct call *call, const char *ch, uint64_t off, const void *data, size_t len);

@@ -117,6 +117,12 @@ void job_started(struct job *job, int32_t pid, double at) {
     RB_INSERT(jobs_by_pid, &job->jobs->pids, job);
 }
 
+void job_close_view(struct job *job) {
+    for (unsigned c = 0; c < 2 && job->view.base; c++)
+        job->end[c] = view_end(&job->view, c);
+    view_close(&job->view);
+}
+
 struct job *job_ref(struct job *job) {
     job->refs++;
     return job;
@@ -259,6 +265,12 @@ const char *job_tag(const struct job *job) {
 
 enum encoding job_encoding(const struct job *job) {
     return job->facts->encoding;
+}
+
+const char *job_channel(const struct job *job, unsigned c) {
+    if (job_has_terminal(job))
+        return c == 0 ? "pty" : NULL;
+    return c == 0 ? "stdout" : "stderr";
 }
 
 uint64_t job_end(const struct job *job, unsigned c) {

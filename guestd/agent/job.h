@@ -101,6 +101,10 @@ bool job_has_terminal(const struct job *job);
 int32_t job_pid(const struct job *job);
 const char *job_tag(const struct job *job);
 enum encoding job_encoding(const struct job *job);
+/* The bytes of a stream so far (c: 0 stdout or the terminal, 1 stderr). */
+uint64_t job_end(const struct job *job, unsigned c);
+/* What the protocol calls it; NULL: the job doesn't have it. */
+const char *job_channel(const struct job *job, unsigned c);
 
 /* ── telling a client ── */
 
@@ -123,5 +127,9 @@ void job_cancel(struct job *job);
 void job_detach(struct job *job);
 /* The terminal's size. Answers the call: {}, not_found, or invalid_request where there is none. */
 void job_resize(struct job *job, struct call *call, uint16_t rows, uint16_t cols);
+/* Somebody attaches to it: one whose opener an agent's death took waits for it no longer. */
+void job_attended(struct job *job);
+/* Its opener is back after an agent's death: its store goes on waiting. */
+void job_adopt(struct job *job);
 /* Answers the call: {} or not_found. */
 void job_signal(struct job *job, struct call *call, int number, enum link_scope scope);

@@ -164,8 +164,33 @@ void jobs_on_exited(struct jobs *jobs, const struct link_exited *message) {
 void jobs_on_output(struct jobs *jobs, uint64_t id) {
     struct job *job = jobs_by_id_find(jobs, id);
 
-    if (job)
+    if (!job)
+        return;
+    bell_rang(job);
+    tell_output(job);
+}
+
+int jobs_on_store(struct jobs *jobs, uint64_t id, int fd) {
+    struct job *job = jobs_by_id_find(jobs, id);
+    struct view view;
+    int r = 0;
+
+    if (job && job->view.base) {
+        r = view_open(fd, &view);
+        if (r == 0) {
+            view_close(&job->view); /* nobody keeps a pointer into it beyond his turn */
+            job->view = view;
+        } else if (r != -EBADMSG) {
+            log_error("the smaller store of process %d can't be mapped: %s", (int)job->pid,
+                      strerror(-r));
+            job_close_view(job);
+            job->unmapped = true;
+            r = 0;
+        }
         tell_output(job);
+    }
+    close(fd);
+    return r;
 }
 
 /* ── the table of the supervisor ── */
@@ -224,7 +249,8 @@ static int take_over(struct jobs *jobs, const struct link_job *message, int fd, 
     }
     (*ret)->view = view;
     (*ret)->unmapped = r < 0;
-    (*ret)->detached = true; /* whoever it streamed to is gone with its connection */
+    (*ret)->taken_over = true;
+    (*ret)->detached = !view_blocks(&view);
     return 0;
 }
 

@@ -31,11 +31,9 @@ static void tell_forgotten(struct job *job) {
 static void shed(struct job *job) {
     if (job->released)
         return;
-    for (unsigned c = 0; c < 2; c++)
-        job->end[c] = view_end(&job->view, c);
     if (job->refs ==
         1) /* else somebody is still reading it; the store lives as long as his mapping */
-        view_close(&job->view);
+        job_close_view(job);
     job->jobs->kept -= job->kept;
     job->kept = 0;
     tell_forgotten(job);

@@ -4,6 +4,7 @@
 #include <uv.h>
 #include <uv/tree.h>
 
+#include "agent/bell.h"
 #include "agent/facts.h"
 #include "agent/job.h"
 #include "agent/view.h"
@@ -26,16 +27,20 @@ struct job {
     enum job_state state;
     uint64_t id;
     int32_t pid;
-    bool unmapped; /* there was no memory to map its store: its output can't be read here */
-    bool gapped;   /* its opener was told of a gap */
-    bool detached; /* its store overwrites: nothing waits for its opener, or no more */
-    bool released; /* the supervisor may let go of it, or was told so */
+    bool unmapped;   /* there was no memory to map its store: its output can't be read here */
+    bool gapped;     /* its opener was told of a gap */
+    bool detached;   /* its store overwrites: nothing waits for its opener, or no more */
+    bool released;   /* the supervisor may let go of it, or was told so */
+    bool taken_over; /* an earlier agent started it */
     double started_at;
     struct facts *facts;
     struct view view;
     uint64_t end[2]; /* bytes of output, once the view is gone */
     struct link_result result;
     struct job_watch *watches, *next_told;
+    struct outlet *outlets; /* who reads it, in the order of coming */
+    struct outlet *opener;  /* whom it waits for while it isn't detached; NULL: nobody now */
+    struct bell bell;
 
     /* exited ones, the oldest first */
     struct job *older, *newer;
@@ -68,6 +73,8 @@ struct job *job_new(struct jobs *jobs, uint64_t id, struct facts *facts);
 struct job *job_ref(struct job *job);
 void job_unref(struct job *job);
 void job_started(struct job *job, int32_t pid, double at);
+/* Its output can't be read any more; how much it was is remembered. */
+void job_close_view(struct job *job);
 /* Out of the table; what still refers to it keeps it. */
 void job_unlist(struct job *job);
 struct job *jobs_by_id_find(struct jobs *jobs, uint64_t id);
@@ -93,6 +100,5 @@ void jobs_on_exited(struct jobs *jobs, const struct link_exited *message);
 void jobs_on_output(struct jobs *jobs, uint64_t id);
 /* job_retain.c: `bytes` of output that exited jobs keep are needed for running ones. */
 void jobs_on_pressure(struct jobs *jobs, uint64_t bytes);
-
-/* The bytes of a stream so far. */
-uint64_t job_end(const struct job *job, unsigned c);
+/* Its store is another memfd from now on, a smaller one with the same offsets. */
+int jobs_on_store(struct jobs *jobs, uint64_t id, int fd);

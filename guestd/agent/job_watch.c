@@ -38,6 +38,16 @@ void job_cancel(struct job *job) {
         order(job, LINK_CANCEL);
 }
 
+void job_adopt(struct job *job) {
+    if (job->taken_over && !job->detached)
+        order(job, LINK_ADOPT);
+}
+
+void job_attended(struct job *job) {
+    if (job->taken_over && !job->opener)
+        job_detach(job);
+}
+
 void job_detach(struct job *job) {
     if (job->detached || job->state == JOB_STARTING)
         return;

@@ -243,6 +243,8 @@ static int handle(struct link *link, const union link_message *message, int fd) 
     case LINK_OUTPUT:
         jobs_on_output(agent->jobs, message->output.job);
         return 0;
+    case LINK_STORE:
+        return jobs_on_store(agent->jobs, message->ref.job, fd);
     case LINK_EXITED:
         jobs_on_exited(agent->jobs, &message->exited);
         return 0;

@@ -18,6 +18,8 @@ static size_t size_of(uint32_t type) {
         return sizeof(struct link_spawned);
     case LINK_OUTPUT:
         return sizeof(struct link_output);
+    case LINK_STORE:
+        return sizeof(struct link_job_ref);
     case LINK_EXITED:
         return sizeof(struct link_exited);
     case LINK_DONE:
@@ -42,6 +44,7 @@ static unsigned fds_of(const union link_message *message) {
     case LINK_HELLO:
         return message->hello.listeners;
     case LINK_JOB:
+    case LINK_STORE:
         return 1;
     case LINK_SPAWNED:
         return message->spawned.err == 0;

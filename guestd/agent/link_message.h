@@ -17,6 +17,7 @@ union link_message {
     struct link_job job;
     struct link_spawned spawned;
     struct link_output output;
+    struct link_job_ref ref;
     struct link_exited exited;
     struct link_done done;
     struct link_counts counts;

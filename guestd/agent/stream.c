@@ -85,6 +85,10 @@ size_t call_window(struct call *call) {
     return (size_t)(call->credit < chunk ? call->credit : chunk);
 }
 
+uint64_t call_credit_left(struct call *call) {
+    return call->credit;
+}
+
 bool call_take_credit(struct call *call, uint64_t bytes) {
     bool fits = bytes <= UINT64_MAX - call->credit;
 

@@ -75,6 +75,13 @@ bool view_eof(const struct view *view, unsigned c) {
     return !view->base || atomic_load_explicit(&ring(view, c)->eof, memory_order_acquire);
 }
 
+bool view_blocks(const struct view *view) {
+    for (unsigned c = 0; view->base && c < 2; c++)
+        if (atomic_load_explicit(&ring(view, c)->mode, memory_order_relaxed) == STORE_BLOCK)
+            return true;
+    return false;
+}
+
 bool view_keeps_head(const struct view *view, unsigned c) {
     uint32_t mode = STORE_HEAD;
 

@@ -32,6 +32,8 @@ uint64_t view_end(const struct view *view, unsigned c);
 uint64_t view_oldest(const struct view *view, unsigned c);
 bool view_eof(const struct view *view, unsigned c);
 uint64_t view_size(const struct view *view, unsigned c);
+/* It waits for its reader. */
+bool view_blocks(const struct view *view);
 /* It keeps the first bytes, not the last. */
 bool view_keeps_head(const struct view *view, unsigned c);
 

@@ -21,6 +21,7 @@ static void finish(struct exec *exec) {
         return;
     exec->finished = true;
     call_on_cancel(exec->call, on_late_cancel, NULL);
+    outlet_stop(&exec->outlet);
     job_unwatch(&exec->watch);
     call_unref(exec->call);
 }
@@ -59,12 +60,13 @@ static struct exec *exec_of(struct job_watch *watch) {
 /* Whatever is sent can find the connection lost, and so end in on_cancel. */
 static void start_stream(struct exec *exec) {
     int64_t window = exec->params->window;
+    struct outlet_plan plan = {.window = window >= 0 ? (uint64_t)window : DEFAULT_WINDOW,
+                               .caller = true};
     struct call *call = call_ref(exec->call);
 
     send_started(exec);
     if (!exec->finished)
-        outlet_start(&exec->outlet, call, exec->watch.job,
-                     window >= 0 ? (uint64_t)window : DEFAULT_WINDOW, on_streamed);
+        outlet_start(&exec->outlet, call, exec->watch.job, &plan, on_streamed);
     if (!exec->finished && exec->cancelled)
         outlet_release(&exec->outlet);
     call_unref(call);

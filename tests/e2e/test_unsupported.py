@@ -4,7 +4,7 @@ import pytest
 
 from expect import fails
 
-METHODS = ["process.attach", "process.input", "process.close_stdin", "process.forget",
+METHODS = ["process.input", "process.close_stdin", "process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "upgrade", "log"]
 
