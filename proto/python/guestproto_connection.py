@@ -15,6 +15,7 @@ from guestproto_wire import (AGENT_FRAME, HEADER, MAX_FRAME, NOTIFICATION, REQUE
 WINDOW = 1 << 20            # credit a stream from the agent starts with, unless its request says otherwise
 STREAM_CREDIT = 256 << 10   # credit a stream to the agent starts with, unless hello says otherwise
 CHUNK = 256 << 10           # largest stream.data this side sends
+CHANNELS = 16               # of one stream
 EVENTS_HELD = 64 << 20      # bytes of events (they need no credit) held for a reader that is behind
 
 Event = collections.namedtuple("Event", "event fields")
@@ -43,6 +44,8 @@ class Request:
         self._at = {}              # channel → offset at which its next bytes begin
         self._held = 0             # bytes of events in _items
         self._may_send = credit
+        self.credited = 0          # bytes of this side that reached their place, all in all
+        self.started = None        # the fields of its event `started`, once it came
         self._answer = None        # ("result", map) or ("error", exception)
 
     # ── from the reader thread ──
@@ -51,6 +54,8 @@ class Request:
         """A channel's bytes are told in their order, without a hole; where it begins is the request's choice."""
         if self._at.setdefault(ch, begin) != begin or end < begin:
             raise WireError("%s goes on at %d, not at %d" % (ch, begin, self._at[ch]))
+        if len(self._at) > CHANNELS:
+            raise WireError("over %d channels" % CHANNELS)
         self._at[ch] = end
 
     def _deliver(self, item, size):
@@ -61,11 +66,15 @@ class Request:
                 self._may_receive -= size
                 if self._may_receive < 0:
                     raise WireError("more data than credit")
+                if size == 0:  # no news, and no credit bounds how many of them come
+                    return True
             else:
                 if isinstance(item, Gap):
                     self._joins(item.ch, item.start, item.end)
                 elif isinstance(item, End):
                     self._joins(item.ch, item.off, item.off)
+                elif item.event == "started" and self.started is None:
+                    self.started = item.fields
                 self._held += size
                 if self._held > EVENTS_HELD:
                     return False
@@ -76,6 +85,7 @@ class Request:
     def _credited(self, count):
         with self._changed:
             self._may_send += count
+            self.credited += count
             self._changed.notify_all()
 
     def _finish(self, kind, value):
@@ -90,6 +100,18 @@ class Request:
     def done(self):
         """True once the answer (or the loss of the connection) is here."""
         return self._answer is not None
+
+    @property
+    def lost(self):
+        """The ConnectionLost that ended it, or None."""
+        return self._answer[1] if self._answer and isinstance(self._answer[1], ConnectionLost) else None
+
+    def wait_started(self, timeout=None):
+        """The fields of `started`; None when the answer came without it. Raises TimeoutError."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.started or self._answer, timeout):
+                raise TimeoutError("%s: not started in %s s" % (self.method, timeout))
+            return self.started
 
     def result(self, timeout=None):
         """Waits for the response: its map, or its error raised. TimeoutError leaves the request in flight.
@@ -124,7 +146,10 @@ class Request:
             self._taken += size
             give = self._taken if self.auto_credit and self._taken * 2 >= self._window else 0
         if give:
-            self.credit(give)
+            try:
+                self.credit(give)
+            except ConnectionLost:
+                pass  # the answer will say so, behind the items that are here already
         return item
 
     def __iter__(self):
@@ -147,16 +172,24 @@ class Request:
         """Sends stream data, waiting for credit; raises the request's error if it is answered meanwhile."""
         view = memoryview(data).cast("B")
         while view:
-            with self._changed:
-                self._changed.wait_for(lambda: self._may_send > 0 or self._answer)
-                if self._answer is not None:
-                    break
-                count = min(len(view), self._may_send, CHUNK)
-                self._may_send -= count
-            self._connection.notify("stream.data", {"id": self.id, "data": bytes(view[:count])})
-            view = view[count:]
-        if self._answer is not None and self._answer[0] == "error":
-            raise self._answer[1]
+            sent = self.send_some(view)
+            if sent == 0:
+                break
+            view = view[sent:]
+
+    def send_some(self, view):
+        """Sends as much of `view` as credit and a frame allow, waiting for some credit; the bytes sent, 0 once it is
+        answered. Raises the request's error."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_send > 0 or self._answer)
+            if self._answer is not None:
+                if self._answer[0] == "error":
+                    raise self._answer[1]
+                return 0
+            count = min(len(view), self._may_send, CHUNK)
+            self._may_send -= count
+        self._connection.notify("stream.data", {"id": self.id, "data": bytes(view[:count])})
+        return count
 
     def end(self):
         """No more data from this side."""
@@ -181,12 +214,13 @@ class Connection:
         self._requests = {}
         self._next_id = 1
         self.lost = None                      # ConnectionLost, once it is
+        self.fruitful = False                 # something came besides the answer to hello
         self._thread = threading.Thread(target=self._read, name="guestproto", daemon=True)
         self._thread.start()
 
     def close(self):
         """Ends the connection; what is in flight raises ConnectionLost. May be called again."""
-        self._lose(ConnectionLost("closed by this side"))
+        self._lose(ConnectionLost("closed by this side", final=True))
         if threading.current_thread() is not self._thread:
             self._thread.join()
         self._sock.close()
@@ -226,6 +260,11 @@ class Connection:
             self._lose(ConnectionLost(str(error)))
             raise self.lost from None
 
+    def distrust(self, why):
+        """Ends the connection: what came over it can't be true. Returns the ConnectionLost to raise."""
+        self._lose(ConnectionLost(why, final=True))
+        return self.lost
+
     def _forget(self, msgid):
         with self._lock:
             return self._requests.pop(msgid, None)
@@ -263,7 +302,8 @@ class Connection:
         except ConnectionLost as why:
             self._lose(why)
         except (WireError, OSError, KeyError, TypeError, ValueError) as why:
-            self._lose(ConnectionLost("%s: %s" % (type(why).__name__, why)))
+            lied = not isinstance(why, OSError)
+            self._lose(ConnectionLost("%s: %s" % (type(why).__name__, why), final=lied))
         finally:
             stream.close()
 
@@ -272,6 +312,7 @@ class Connection:
             request = self._forget(message[1])
             if request is None:
                 raise WireError("a response to no request")
+            self.fruitful |= request.method != "hello"
             if message[2] is not None:
                 request._finish("error", error_from_wire(message[2]))
             else:
@@ -284,13 +325,15 @@ class Connection:
     def _notified(self, method, params, size):
         if method == "protocol.error":
             code, text = params.get("code"), params.get("message")
-            raise ConnectionLost("the agent refused the connection: %s: %s" % (code, text), code, text)
+            raise ConnectionLost("the agent refused the connection: %s: %s" % (code, text), code, text,
+                                 final=code != "limit_exceeded")
         if not method.startswith("stream."):
             return  # a newer agent's
         with self._lock:
             request = self._requests.get(params["id"])
         if request is None:
             raise WireError("%s for no open stream" % method)
+        self.fruitful = True
         if method == "stream.credit":
             request._credited(_of(params["bytes"], int))
             return

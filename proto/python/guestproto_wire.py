@@ -25,12 +25,14 @@ class WireError(Exception):
 
 
 class ConnectionLost(ConnectionError):
-    """The connection ended. `code` and `message` are the agent's `protocol.error`, or None."""
+    """The connection ended. `code` and `message` are the agent's `protocol.error`, or None. `final`: connecting again
+    would not help, or the other end is not to be trusted."""
 
-    def __init__(self, why, code=None, message=None):
+    def __init__(self, why, code=None, message=None, final=False):
         super().__init__(why)
         self.code = code
         self.message = message
+        self.final = final
 
 
 class GuestError(Exception):
