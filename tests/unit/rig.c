@@ -311,7 +311,8 @@ uint64_t rig_spawn(struct rig *rig, const struct rig_job *job) {
     if (order.job == 0)
         order.job = (uint64_t)rig->hello.restarts << 32 | ++rig->jobs;
     for (unsigned c = 0; c < 2; c++) {
-        if (order.store[c].size == 0)
+        bool terminal = c == 1 && (order.flags & LINK_SPAWN_PTY) != 0;
+        if (order.store[c].size == 0 && !terminal)
             order.store[c].size = 64 << 10;
     }
     int fds[2] = {make_spec(job), -1};

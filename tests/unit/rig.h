@@ -74,7 +74,7 @@ struct rig_job {
     unsigned n_groups;
     const char *input; /* stdin, or NULL */
     const char *facts;
-    struct link_spawn order; /* sizes default to 64 KiB HEAD */
+    struct link_spawn order; /* sizes default to 64 KiB HEAD, a terminal's second to 0 */
 };
 /* Sends LINK_SPAWN; returns the job's id. */
 uint64_t rig_spawn(struct rig *rig, const struct rig_job *job);
