@@ -89,6 +89,12 @@ enum link_kill_tree {
     LINK_KILL_CGROUP,
 };
 
+enum link_controller {
+    LINK_CONTROLLER_MEMORY = 1 << 0,
+    LINK_CONTROLLER_PIDS = 1 << 1,
+    LINK_CONTROLLER_CPU = 1 << 2,
+};
+
 struct link_hello {
     struct link_header h;
     uint32_t version;   /* LINK_VERSION */
@@ -101,7 +107,7 @@ struct link_hello {
     uint32_t is_init;        /* the machine's init: PID 1 of the initial pid namespace */
     uint32_t supervisor_pid;
     uint32_t kill_tree;   /* enum link_kill_tree */
-    uint32_t controllers; /* bits: 1 memory, 2 pids, 4 cpu delegated to job groups */
+    uint32_t controllers; /* bits of enum link_controller: delegated to job groups */
     uint64_t max_jobs;    /* running jobs that RLIMIT_NOFILE allows */
     uint64_t reaped_orphans;
     uint64_t processes_started;

@@ -59,6 +59,8 @@ struct job_order {
     enum store_mode mode;
     uint64_t max_output;
     enum encoding encoding;
+    uint32_t limits; /* bits, 1 << enum link_limit */
+    int64_t limit[LINK_LIMIT_COUNT];
 };
 
 /* Who wants to know what becomes of a job. Embedded in its owner; each hook is called at most once,
@@ -81,6 +83,9 @@ int jobs_start(struct jobs *jobs, const struct job_order *order, struct job_watc
 void job_watch(struct job *job, struct job_watch *watch);
 /* Takes one that isn't watching too. */
 void job_unwatch(struct job_watch *watch);
+
+/* "limits.nofile" */
+const char *job_limit_field(enum link_limit limit);
 
 /* ── what is there ── */
 

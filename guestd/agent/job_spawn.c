@@ -135,6 +135,7 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
                   {order->rows ? 0 : order->max_output, order->mode, 0}},
         .rows = order->rows,
         .cols = order->cols,
+        .limits = order->limits,
     };
     int fds[2] = {-1, -1};
     int n = make_fds(job, order, facts, fds);
@@ -147,6 +148,7 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
                     (order->background ? 0 : LINK_SPAWN_FOREGROUND) |
                     (order->set_user ? LINK_SPAWN_SET_USER : 0) |
                     (order->rows ? LINK_SPAWN_PTY : 0);
+    memcpy(message.limit, order->limit, sizeof(message.limit));
     jobs_forget_flush(job->jobs);
     return link_send(job->jobs->agent->link, &message, fds, (unsigned)n);
 }

@@ -51,7 +51,7 @@ static const struct field fields[] = {
     FIELD(exec_params, no_new_privs, BOOL),
     FIELD(exec_params, pty, MAP, .fields = pty_fields),
     FIELD_LATER("stdin_open"),
-    FIELD_LATER("limits"),
+    FIELD(exec_params, limits, MAP, .fields = exec_limits_fields),
     FIELD_LATER("key"),
     FIELDS_END,
 };
@@ -209,6 +209,9 @@ static int prepare(struct exec *exec, struct failure *failure) {
     };
     if (r == 0)
         r = max_output(exec->call, p, &exec->order.max_output, failure);
+    if (r == 0)
+        r = exec_limits_order(&p->limits, call_agent(exec->call)->hello.controllers, &exec->order,
+                              failure);
     if (r == 0 && p->seccomp)
         r = filter(p->seccomp, &exec->order, failure);
     return r;

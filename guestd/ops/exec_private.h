@@ -5,6 +5,7 @@
 #include "agent/call.h"
 #include "agent/job.h"
 #include "agent/outlet.h"
+#include "ops/exec_limits.h"
 
 /* rows 0: none was asked for. */
 struct exec_pty {
@@ -35,6 +36,7 @@ struct exec_params {
     const char *seccomp;
     bool no_new_privs;
     struct exec_pty pty;
+    struct exec_limits limits;
 };
 
 /* One exec, in its call's arena. */
