@@ -43,7 +43,13 @@ static void tell_started(struct job *job, const struct failure *failure) {
 
 /* ── start ── */
 
+static bool is_limit(uint32_t stage) {
+    return stage >= LINK_STAGE_LIMIT && stage < LINK_STAGE_LIMIT + LINK_LIMIT_COUNT;
+}
+
 static const char *stage_field(uint32_t stage) {
+    if (is_limit(stage))
+        return job_limit_field((enum link_limit)(stage - LINK_STAGE_LIMIT));
     switch (stage) {
     case LINK_STAGE_CMD:
         return "cmd";
@@ -70,7 +76,10 @@ static void start_failure(const struct link_spawned *message, struct failure *re
         [LINK_STAGE_BUSY] = "no program can be started now",
         [LINK_STAGE_PTY] = "no terminal could be made",
     };
-    uint32_t stage = message->stage <= LINK_STAGE_PTY ? message->stage : (uint32_t)LINK_STAGE_NONE;
+    uint32_t stage = message->stage;
+    const char *happened = is_limit(stage)                        ? "the limit could not be set"
+                           : stage < sizeof(what) / sizeof(*what) ? what[stage]
+                                                                  : what[LINK_STAGE_NONE];
     enum status code = status_from_errno(message->err);
 
     switch (message->err) {
@@ -97,7 +106,7 @@ static void start_failure(const struct link_spawned *message, struct failure *re
     if (stage == LINK_STAGE_PTY &&
         (message->err == ENOENT || message->err == ENODEV || message->err == ENXIO))
         code = STATUS_UNSUPPORTED;
-    failure_set(ret, code, message->err, stage_field(stage), "%s: %s", what[stage],
+    failure_set(ret, code, message->err, stage_field(stage), "%s: %s", happened,
                 strerror(message->err));
 }
 

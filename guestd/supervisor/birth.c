@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,28 +47,6 @@ static int open_input(struct birth *birth) {
     birth->input = ends[0];
     birth->in = ends[1];
     return fcntl(ends[1], F_SETFL, O_WRONLY | O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-/* What a later start may have again: no reason to run outside of a group. */
-static bool lacks_resources(int err) {
-    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EAGAIN;
-}
-
-/* The group's directory, made if need be, in *ret_fd. -1 there: none, or it can't be had (the
- * program then runs without). 0 or -errno. */
-static int open_group(struct birth *birth, int *ret_fd) {
-    int root = birth->nursery->groups;
-    *ret_fd = -1;
-    if (root < 0 || birth->group[0] == 0)
-        return 0;
-    if (!birth->group_is_new || mkdirat(root, birth->group, 0755) == 0 || errno == EEXIST)
-        *ret_fd = openat(root, birth->group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*ret_fd >= 0)
-        return 0;
-    if (lacks_resources(errno))
-        return -errno;
-    birth->group_unusable = true;
-    return 0;
 }
 
 static pid_t start_shared(struct birth *birth, struct child *child, int born_in, int join) {
@@ -117,10 +94,10 @@ static pid_t start(struct birth *birth, struct child *child, int group) {
         if (group >= 0 && (pid == -EINVAL || pid == -E2BIG))
             pid = start_shared(birth, child, -1, group);
         /* A group that takes nobody (its owner split it up, or removed it): the job goes without
-         * rather than fail. */
-        if (group >= 0 && pid < 0 && pid != -ENOSYS && !lacks_resources(-pid)) {
-            birth->group_unusable = true;
-            pid = start_shared(birth, child, -1, -1);
+         * rather than fail, if it can. */
+        if (group >= 0 && pid < 0 && pid != -ENOSYS && !birth_lacks_resources(-pid)) {
+            int err = birth_without_group(birth, pid);
+            return err < 0 ? err : start_shared(birth, child, -1, -1);
         }
     }
     /* EPERM: a container's filter that is older than clone3. */
@@ -161,13 +138,14 @@ static int bear(struct birth *birth, const struct spec *spec, int stdio[3]) {
     if (err < 0)
         return err;
     int group;
-    err = open_group(birth, &group);
+    err = birth_open_group(birth, &group);
     if (err < 0)
         return err;
     mark_start(birth);
     pid_t pid = start(birth, &child, group);
     close_fd(&group);
-    birth->stage = child.failure.stage;
+    if (child.failure.err != 0)
+        birth->stage = child.failure.stage;
     return pid < 0 ? (int)pid : -child.failure.err;
 }
 

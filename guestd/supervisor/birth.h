@@ -12,13 +12,15 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "supervisor/limits.h"
 #include "supervisor/store.h"
 
 /* What every birth shares; never changes once programs run. */
 struct nursery {
-    int proc;   /* /proc, or -1 */
-    int null;   /* what a program without stdin reads */
-    int groups; /* the directory that job groups are made in, or -1 */
+    int proc;             /* /proc, or -1 */
+    int null;             /* what a program without stdin reads */
+    int groups;           /* the directory that job groups are made in, or -1 */
+    uint32_t controllers; /* that these have, as link_hello tells them */
     bool no_clone3;
     bool set_oom_score;
     struct rlimit nofile; /* the original one */
@@ -35,6 +37,7 @@ struct birth {
     int spec, input;     /* memfds; closed by birth_run. input -1: none */
     char group[24];      /* directory name under nursery->groups; empty: none */
     bool group_is_new;   /* it has to be made first */
+    struct limits limits;
 
     _Atomic(pid_t) pid; /* 0 until there is a child */
     _Atomic int pidfd;  /* -1 as long */
@@ -51,3 +54,13 @@ struct birth {
 /* Leaves in `birth` either a running program with pipes and store, or err and stage with nothing
  * open but the pidfd. */
 void birth_run(struct birth *birth);
+
+/* ── birth_group.c ── */
+
+/* The group's directory, made and bounded if need be, in *ret_fd. -1 there: none, or it can't be
+ * had (the program then runs without). 0 or -errno. */
+int birth_open_group(struct birth *birth, int *ret_fd);
+/* There is no group to be had, by `err`: 0 where the program can do without, else err, and the
+ * stage says which limit needs one. */
+int birth_without_group(struct birth *birth, int err);
+bool birth_lacks_resources(int err);

@@ -43,6 +43,14 @@ static void take_stdio(struct child *child) {
 #endif
 }
 
+/* Before it becomes its user, who may have no right to it. */
+static void restrain(struct child *child) {
+    unsigned limit = 0;
+    int err = limits_apply(&child->birth->limits, &limit);
+    if (err < 0)
+        fail(child, -err, LINK_STAGE_LIMIT + limit);
+}
+
 /* Raw system calls: the C library's would signal every thread of the process whose memory this is.
  */
 static void become_user(struct child *child) {
@@ -99,6 +107,12 @@ static void exec_candidates(struct child *child) {
             if (err == 0 || weight(errno) > weight(err))
                 err = errno;
             break;
+        case EAGAIN: /* its user has as many processes as it may */
+            fail(child, EAGAIN,
+                 limits_has(&child->birth->limits, LINK_LIMIT_NPROC)
+                     ? LINK_STAGE_LIMIT + LINK_LIMIT_NPROC
+                     : LINK_STAGE_CMD);
+            break;
         default:
             fail(child, errno, errno == E2BIG ? LINK_STAGE_ARGS : LINK_STAGE_CMD);
         }
@@ -125,6 +139,7 @@ void child_run(void *arg) {
     if (nursery->set_oom_score)
         write_file(nursery->proc, "self/oom_score_adj", "0", 1);
     syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &nursery->nofile, NULL);
+    restrain(child);
     become_user(child);
     if (child->spec->cwd[0] != 0 && chdir(child->spec->cwd) < 0)
         fail(child, errno, LINK_STAGE_CWD);

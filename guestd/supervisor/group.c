@@ -140,12 +140,12 @@ static void gather(struct groups *groups) {
     }
 }
 
-struct group *groups_take(struct groups *groups) {
+struct group *groups_take(struct groups *groups, bool alone) {
     if (groups->jobs < 0)
         return NULL;
     if (groups->free == NULL)
         gather(groups);
-    struct group *group = groups->free;
+    struct group *group = alone ? NULL : groups->free;
     if (group != NULL) {
         groups->free = group->next;
         groups->n_free--;
@@ -156,6 +156,7 @@ struct group *groups_take(struct groups *groups) {
         return NULL;
     snprintf(group->name, sizeof group->name, "%u", ++groups->made);
     group->is_new = true;
+    group->spent = alone;
     return group;
 }
 

@@ -16,7 +16,7 @@
 struct group {
     char name[24];
     bool is_new;        /* the directory isn't made yet */
-    bool spent;         /* cgroup.kill was used: not to be used again */
+    bool spent;         /* not to be used again: it was killed, or has limits */
     uint64_t oom_kills; /* of earlier jobs in this group */
     struct group *next;
 };
@@ -41,8 +41,8 @@ int groups_init(struct groups *groups, int proc, uint64_t nonce);
 /* Moves the caller back and removes what is empty. */
 void groups_deinit(struct groups *groups);
 
-/* A group for a job; NULL: none, or no memory. */
-struct group *groups_take(struct groups *groups);
+/* A group for a job, with `alone` one that no job had or will have; NULL: none, or no memory. */
+struct group *groups_take(struct groups *groups, bool alone);
 /* Gives it back, whoever may still live in it. `unusable`: never again. */
 void groups_give(struct groups *groups, struct group *group, bool unusable);
 

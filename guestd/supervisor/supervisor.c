@@ -149,6 +149,7 @@ static void look_around(struct supervisor *supervisor) {
     if (!supervisor->cgroups)
         supervisor->groups = (struct groups){.above = -1, .home = -1, .jobs = -1};
     nursery->groups = supervisor->groups.jobs;
+    nursery->controllers = supervisor->groups.controllers;
 }
 
 static int start(struct supervisor *supervisor) {

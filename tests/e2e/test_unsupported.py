@@ -8,7 +8,7 @@ METHODS = ["process.input", "process.close_stdin", "process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "upgrade", "log"]
 
-FIELDS = {"stdin_open": True, "limits": {"nofile": 100}, "key": "once"}
+FIELDS = {"stdin_open": True, "key": "once"}
 
 
 @pytest.mark.parametrize("method", METHODS)
