@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "supervisor/limits.h"
+#include "supervisor/bounds.h"
 #include "supervisor/store.h"
 
 /* What every birth shares; never changes once programs run. */
@@ -37,7 +37,7 @@ struct birth {
     int spec, input;     /* memfds; closed by birth_run. input -1: none */
     char group[24];      /* directory name under nursery->groups; empty: none */
     bool group_is_new;   /* it has to be made first */
-    struct limits limits;
+    struct bounds bounds;
 
     _Atomic(pid_t) pid; /* 0 until there is a child */
     _Atomic int pidfd;  /* -1 as long */

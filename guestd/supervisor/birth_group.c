@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "supervisor/birth.h"
-#include "supervisor/group_limits.h"
+#include "supervisor/group_bounds.h"
 
 /* What a later start may have again: no reason to run outside of a group. */
 bool birth_lacks_resources(int err) {
@@ -13,7 +13,7 @@ bool birth_lacks_resources(int err) {
 }
 
 int birth_without_group(struct birth *birth, int err) {
-    unsigned limit = group_limits_first(&birth->limits);
+    unsigned limit = group_bounds_first(&birth->bounds);
     birth->group_unusable = birth->group[0] != 0;
     if (limit == LINK_LIMIT_COUNT)
         return 0;
@@ -23,7 +23,7 @@ int birth_without_group(struct birth *birth, int err) {
 
 static int bound(struct birth *birth, int group) {
     unsigned limit = 0;
-    int err = group_limits_write(group, &birth->limits, birth->nursery->controllers, &limit);
+    int err = group_bounds_write(group, &birth->bounds, birth->nursery->controllers, &limit);
     if (err < 0)
         birth->stage = LINK_STAGE_LIMIT + limit;
     return err == -ENOENT ? -EOPNOTSUPP : err; /* a kernel without that file */

@@ -46,7 +46,7 @@ static void take_stdio(struct child *child) {
 /* Before it becomes its user, who may have no right to it. */
 static void restrain(struct child *child) {
     unsigned limit = 0;
-    int err = limits_apply(&child->birth->limits, &limit);
+    int err = bounds_apply(&child->birth->bounds, &limit);
     if (err < 0)
         fail(child, -err, LINK_STAGE_LIMIT + limit);
 }
@@ -109,7 +109,7 @@ static void exec_candidates(struct child *child) {
             break;
         case EAGAIN: /* its user has as many processes as it may */
             fail(child, EAGAIN,
-                 limits_has(&child->birth->limits, LINK_LIMIT_NPROC)
+                 bounds_has(&child->birth->bounds, LINK_LIMIT_NPROC)
                      ? LINK_STAGE_LIMIT + LINK_LIMIT_NPROC
                      : LINK_STAGE_CMD);
             break;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "supervisor/ending.h"
-#include "supervisor/group_limits.h"
+#include "supervisor/group_bounds.h"
 #include "supervisor/program.h"
 #include "supervisor/send.h"
 #include "supervisor/state.h"
@@ -117,22 +117,22 @@ static void on_stuck(struct deadline *deadline) {
     watch_stuck(supervisor);
 }
 
-static struct limits limits_of(const struct link_spawn *order) {
-    struct limits limits = {.set = order->limits};
-    memcpy(limits.value, order->limit, sizeof limits.value);
-    return limits;
+static struct bounds bounds_of(const struct link_spawn *order) {
+    struct bounds bounds = {.set = order->limits};
+    memcpy(bounds.value, order->limit, sizeof bounds.value);
+    return bounds;
 }
 
 static bool in_bounds(const struct link_spawn *order) {
     bool pty = (order->flags & LINK_SPAWN_PTY) != 0;
-    struct limits limits = limits_of(order);
+    struct bounds bounds = bounds_of(order);
     for (unsigned c = 0; c < 2; c++) {
         bool none = pty && c == 1;
         if ((order->store[c].size == 0) != none || order->store[c].size > STORE_MAX ||
             order->store[c].mode > STORE_BLOCK)
             return false;
     }
-    return limits_valid(&limits) &&
+    return bounds_valid(&bounds) &&
            (!pty || (order->rows > 0 && order->cols > 0 && (order->flags & LINK_SPAWN_STDIN) == 0));
 }
 
@@ -152,14 +152,14 @@ static struct birth *make_birth(struct task *task, const struct link_spawn *orde
         .spec = spec,
         .input = input,
         .pidfd = -1,
-        .limits = limits_of(order),
+        .bounds = bounds_of(order),
     };
     for (unsigned c = 0; c < 2; c++) {
         birth->size[c] = order->store[c].size;
         birth->mode[c] = order->store[c].mode;
     }
     struct groups *groups = &task->supervisor->groups;
-    task->group = groups_take(groups, group_limits_needed(&birth->limits, groups->controllers));
+    task->group = groups_take(groups, group_bounds_needed(&birth->bounds, groups->controllers));
     if (task->group != NULL) {
         memcpy(birth->group, task->group->name, sizeof birth->group);
         birth->group_is_new = task->group->is_new;

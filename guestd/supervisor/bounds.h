@@ -1,6 +1,6 @@
 /*
  * What one program is held to: rlimits and niceness, set by the child itself before it becomes its
- * user, and the bounds of its whole group (group_limits.h). getrlimit(2), setpriority(2)
+ * user, and the bounds of its whole group (group_bounds.h). getrlimit(2), setpriority(2)
  */
 #pragma once
 
@@ -9,16 +9,16 @@
 
 #include "link.h"
 
-struct limits {
+struct bounds {
     uint32_t set; /* bits, 1 << enum link_limit */
     int64_t value[LINK_LIMIT_COUNT];
 };
 
-static inline bool limits_has(const struct limits *limits, enum link_limit limit) {
-    return (limits->set & 1u << limit) != 0;
+static inline bool bounds_has(const struct bounds *bounds, enum link_limit limit) {
+    return (bounds->set & 1u << limit) != 0;
 }
 
 /* Whether each number is one that the contract has. */
-bool limits_valid(const struct limits *limits);
+bool bounds_valid(const struct bounds *bounds);
 /* In the child: raw system calls only. 0, or -errno and which one in *ret_limit. */
-int limits_apply(const struct limits *limits, unsigned *ret_limit);
+int bounds_apply(const struct bounds *bounds, unsigned *ret_limit);

@@ -1,4 +1,4 @@
-#include "supervisor/limits.h"
+#include "supervisor/bounds.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -13,13 +13,13 @@ struct rlimit64_raw {
     uint64_t soft, hard;
 };
 
-bool limits_valid(const struct limits *limits) {
-    if ((limits->set & ~ALL) != 0)
+bool bounds_valid(const struct bounds *bounds) {
+    if ((bounds->set & ~ALL) != 0)
         return false;
     for (unsigned i = 0; i < LINK_LIMIT_COUNT; i++) {
-        if (!limits_has(limits, i))
+        if (!bounds_has(bounds, i))
             continue;
-        int64_t value = limits->value[i];
+        int64_t value = bounds->value[i];
         if (i == LINK_LIMIT_NICE ? value < -20 || value > 19 : value < 0)
             return false;
     }
@@ -64,9 +64,9 @@ static int apply(enum link_limit limit, int64_t value) {
     }
 }
 
-int limits_apply(const struct limits *limits, unsigned *ret_limit) {
+int bounds_apply(const struct bounds *bounds, unsigned *ret_limit) {
     for (unsigned i = 0; i < LINK_LIMIT_COUNT; i++) {
-        int err = limits_has(limits, i) ? apply(i, limits->value[i]) : 0;
+        int err = bounds_has(bounds, i) ? apply(i, bounds->value[i]) : 0;
         if (err < 0) {
             *ret_limit = i;
             return err;

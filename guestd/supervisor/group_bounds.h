@@ -8,12 +8,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "supervisor/limits.h"
+#include "supervisor/bounds.h"
 
 /* Whether the job must have a group of its own for them; `controllers` as link_hello tells them. */
-bool group_limits_needed(const struct limits *limits, uint32_t controllers);
+bool group_bounds_needed(const struct bounds *bounds, uint32_t controllers);
 /* The first of those that nothing but a group can hold; LINK_LIMIT_COUNT: none. */
-unsigned group_limits_first(const struct limits *limits);
+unsigned group_bounds_first(const struct bounds *bounds);
 /* Before anybody lives in the group (a directory fd). 0, or -errno and which one in *ret_limit. */
-int group_limits_write(int group, const struct limits *limits, uint32_t controllers,
+int group_bounds_write(int group, const struct bounds *bounds, uint32_t controllers,
                        unsigned *ret_limit);

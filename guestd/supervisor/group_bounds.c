@@ -1,4 +1,4 @@
-#include "supervisor/group_limits.h"
+#include "supervisor/group_bounds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,22 +59,22 @@ static int write_one(int group, enum link_limit limit, int64_t value, uint32_t c
     }
 }
 
-unsigned group_limits_first(const struct limits *limits) {
+unsigned group_bounds_first(const struct bounds *bounds) {
     unsigned i = LINK_LIMIT_MEMORY_MAX;
-    while (i < LINK_LIMIT_COUNT && !limits_has(limits, i))
+    while (i < LINK_LIMIT_COUNT && !bounds_has(bounds, i))
         i++;
     return i;
 }
 
-bool group_limits_needed(const struct limits *limits, uint32_t controllers) {
-    return group_limits_first(limits) < LINK_LIMIT_COUNT ||
-           (limits_has(limits, LINK_LIMIT_NICE) && (controllers & LINK_CONTROLLER_CPU) != 0);
+bool group_bounds_needed(const struct bounds *bounds, uint32_t controllers) {
+    return group_bounds_first(bounds) < LINK_LIMIT_COUNT ||
+           (bounds_has(bounds, LINK_LIMIT_NICE) && (controllers & LINK_CONTROLLER_CPU) != 0);
 }
 
-int group_limits_write(int group, const struct limits *limits, uint32_t controllers,
+int group_bounds_write(int group, const struct bounds *bounds, uint32_t controllers,
                        unsigned *ret_limit) {
     for (unsigned i = 0; i < LINK_LIMIT_COUNT; i++) {
-        int err = limits_has(limits, i) ? write_one(group, i, limits->value[i], controllers) : 0;
+        int err = bounds_has(bounds, i) ? write_one(group, i, bounds->value[i], controllers) : 0;
         if (err < 0) {
             *ret_limit = i;
             return err;
