@@ -35,9 +35,8 @@ enum link_type {
     LINK_PING,     /* link_header: answer LINK_PONG, asked only while connections or jobs exist */
     LINK_STOPPING, /* link_header: guestd shuts down: take no new work (busy) */
     LINK_COUNTS,   /* link_counts: while there are connections, when they changed */
-    LINK_PRESSURE, /* link_pressure: stores come near to output_total */
     LINK_TAKEN,    /* link_taken: how far a job's stdin is */
-    LINK_STORE,    /* link_job_ref + memfd: the job's store moved to a smaller one */
+    LINK_STORE,    /* link_job_ref + memfd: the job's store moved to a smaller one; LINK_STORED */
     /* agent → supervisor */
     LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when
                           `connections` goes 0 ↔ 1 */
@@ -53,6 +52,7 @@ enum link_type {
     LINK_RESIZE,  /* link_resize */
     LINK_ADOPT,   /* link_job_ref: who opened it is back after an agent's death; BLOCK stays */
     LINK_UPGRADE, /* link_upgrade + the executable, a sealed memfd; answered by LINK_DONE */
+    LINK_STORED,  /* link_job_ref: the agent has nothing mapped of the store before LINK_STORE */
 };
 
 struct link_header {
@@ -305,13 +305,6 @@ struct link_resize {
     uint64_t job;
     uint16_t rows, cols;
     uint32_t pad;
-};
-
-/* Output of exited jobs, the oldest first, should go (LINK_FORGET, and the mapping), `bytes` of it:
- * running ones need the room, and keep no more once there is none. */
-struct link_pressure {
-    struct link_header h;
-    uint64_t bytes;
 };
 
 /* ── the end of a job ── */

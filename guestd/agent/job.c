@@ -152,7 +152,6 @@ void job_unlist(struct job *job) {
         *(job->older ? &job->older->newer : &jobs->oldest) = job->newer;
         *(job->newer ? &job->newer->older : &jobs->newest) = job->older;
         jobs->exited--;
-        jobs->kept -= job->kept;
     }
     job_unref(job);
 }

@@ -9,6 +9,7 @@
 
 #include "agent/agent.h"
 #include "agent/job_table.h"
+#include "agent/link.h"
 #include "agent/log.h"
 #include "proto/status.h"
 
@@ -151,6 +152,42 @@ void job_abandon(struct job *job) {
     tell_started(job, &failure);
 }
 
+/* ── the store ── */
+
+/* One that exited and keeps no output is known by its record: a page less for each. */
+static void let_go_of_nothing(struct job *job) {
+    for (unsigned c = 0; c < 2; c++)
+        if (!view_eof(&job->view, c) || view_end(&job->view, c) > view_oldest(&job->view, c))
+            return;
+    job_close_view(job);
+}
+
+int jobs_on_store(struct jobs *jobs, uint64_t id, int fd) {
+    struct link_job_ref stored = {{LINK_STORED, sizeof(stored)}, id};
+    struct job *job = jobs_by_id_find(jobs, id);
+    struct view view;
+    int r = 0;
+
+    if (job && job->view.base) {
+        r = view_open(fd, &view);
+        if (r == 0) {
+            view_close(&job->view); /* nobody keeps a pointer into it beyond his turn */
+            job->view = view;
+        } else if (r != -EBADMSG) {
+            log_error("the smaller store of process %d can't be mapped: %s", (int)job->pid,
+                      strerror(-r));
+            job_close_view(job);
+            job->unmapped = true;
+            r = 0;
+        }
+        if (job_exited(job))
+            let_go_of_nothing(job);
+        tell_output(job);
+    }
+    close(fd);
+    return link_send(jobs->agent->link, &stored, NULL, 0) < 0 ? -ENOMEM : r;
+}
+
 /* ── the end ── */
 
 static void exited(struct job *job, const struct link_result *result) {
@@ -160,6 +197,7 @@ static void exited(struct job *job, const struct link_result *result) {
     jobs_retain(job);
     tell_exited(job);
     view_rest(&job->view);
+    let_go_of_nothing(job);
     job_unref(job);
 }
 
@@ -177,29 +215,6 @@ void jobs_on_output(struct jobs *jobs, uint64_t id) {
         return;
     bell_rang(job);
     tell_output(job);
-}
-
-int jobs_on_store(struct jobs *jobs, uint64_t id, int fd) {
-    struct job *job = jobs_by_id_find(jobs, id);
-    struct view view;
-    int r = 0;
-
-    if (job && job->view.base) {
-        r = view_open(fd, &view);
-        if (r == 0) {
-            view_close(&job->view); /* nobody keeps a pointer into it beyond his turn */
-            job->view = view;
-        } else if (r != -EBADMSG) {
-            log_error("the smaller store of process %d can't be mapped: %s", (int)job->pid,
-                      strerror(-r));
-            job_close_view(job);
-            job->unmapped = true;
-            r = 0;
-        }
-        tell_output(job);
-    }
-    close(fd);
-    return r;
 }
 
 /* ── the table of the supervisor ── */

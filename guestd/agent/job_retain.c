@@ -1,4 +1,5 @@
-/* How long exited jobs are remembered: so many, for so long, and as long as their output fits. */
+/* How long exited jobs are remembered: so many, for so long. Their output may go before, by the
+ * supervisor's measure. */
 #include <string.h>
 
 #include "agent/agent.h"
@@ -16,32 +17,13 @@ void jobs_forget_flush(struct jobs *jobs) {
 
 /* The supervisor is told in a batch, or with the next spawn: a forgotten job is not worth waking
  * it. */
-static void tell_forgotten(struct job *job) {
+static void forget(struct job *job) {
     struct jobs *jobs = job->jobs;
 
-    if (job->released)
-        return;
-    job->released = true;
     jobs->forget[jobs->n_forget++] = job->id;
+    job_unlist(job);
     if (jobs->n_forget == JOBS_FORGET_BATCH)
         jobs_forget_flush(jobs);
-}
-
-/* Its output goes, the record stays. */
-static void shed(struct job *job) {
-    if (job->released)
-        return;
-    if (job->refs ==
-        1) /* else somebody is still reading it; the store lives as long as his mapping */
-        job_close_view(job);
-    job->jobs->kept -= job->kept;
-    job->kept = 0;
-    tell_forgotten(job);
-}
-
-static void forget(struct job *job) {
-    tell_forgotten(job);
-    job_unlist(job);
 }
 
 static void start_expiry(struct jobs *jobs);
@@ -82,32 +64,15 @@ void jobs_retain(struct job *job) {
     job->exited_ms = uv_now(&jobs->agent->loop);
     if (age_ms > 0)
         job->exited_ms -= age_ms < (double)job->exited_ms ? (uint64_t)age_ms : job->exited_ms;
-    for (unsigned c = 0; c < 2; c++) {
-        uint64_t end = view_end(&job->view, c), size = view_size(&job->view, c);
-
-        job->kept += end < size ? end : size;
-    }
     job->older = jobs->newest;
     *(jobs->newest ? &jobs->newest->newer : &jobs->oldest) = job;
     jobs->newest = job;
     jobs->exited++;
     jobs->living--;
-    jobs->kept += job->kept;
     view_rest(&job->view);
 
     while (jobs->exited > limit[LIMIT_retained])
         forget(jobs->oldest);
-    for (struct job *old = jobs->oldest; old && jobs->kept > limit[LIMIT_output_total];
-         old = old->newer)
-        shed(old);
     if (!uv_is_active((uv_handle_t *)&jobs->expiry))
         start_expiry(jobs);
-}
-
-void jobs_on_pressure(struct jobs *jobs, uint64_t bytes) {
-    uint64_t most = jobs->kept > bytes ? jobs->kept - bytes : 0;
-
-    for (struct job *old = jobs->oldest; old && jobs->kept > most; old = old->newer)
-        shed(old);
-    jobs_forget_flush(jobs);
 }

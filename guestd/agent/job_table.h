@@ -30,7 +30,6 @@ struct job {
     bool unmapped;   /* there was no memory to map its store: its output can't be read here */
     bool gapped;     /* its opener was told of a gap */
     bool detached;   /* its store overwrites: nothing waits for its opener, or no more */
-    bool released;   /* the supervisor may let go of it, or was told so */
     bool taken_over; /* an earlier agent started it */
     double started_at;
     struct facts *facts;
@@ -45,7 +44,6 @@ struct job {
     /* exited ones, the oldest first */
     struct job *older, *newer;
     uint64_t exited_ms; /* loop time */
-    uint64_t kept;      /* bytes in its store */
 };
 
 RB_HEAD(jobs_by_id, job);
@@ -60,7 +58,6 @@ struct jobs {
     uint32_t living; /* starting and running */
     uint32_t exited;
     struct job *oldest, *newest;
-    uint64_t kept;
     uv_timer_t expiry; /* runs only while exited ones are remembered */
     uint64_t forget[JOBS_FORGET_BATCH];
     uint32_t n_forget;
@@ -98,7 +95,5 @@ int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd);
 void job_abandon(struct job *job);
 void jobs_on_exited(struct jobs *jobs, const struct link_exited *message);
 void jobs_on_output(struct jobs *jobs, uint64_t id);
-/* job_retain.c: `bytes` of output that exited jobs keep are needed for running ones. */
-void jobs_on_pressure(struct jobs *jobs, uint64_t bytes);
 /* Its store is another memfd from now on, a smaller one with the same offsets. */
 int jobs_on_store(struct jobs *jobs, uint64_t id, int fd);

@@ -254,9 +254,6 @@ static int handle(struct link *link, const union link_message *message, int fd) 
     case LINK_COUNTS:
         agent->hello.reaped_orphans = message->counts.reaped_orphans;
         return 0;
-    case LINK_PRESSURE:
-        jobs_on_pressure(agent->jobs, message->pressure.bytes);
-        return 0;
     case LINK_PING:
         link_send(link, &pong, NULL, 0);
         return 0;

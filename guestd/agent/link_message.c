@@ -26,8 +26,6 @@ static size_t size_of(uint32_t type) {
         return sizeof(struct link_done);
     case LINK_COUNTS:
         return sizeof(struct link_counts);
-    case LINK_PRESSURE:
-        return sizeof(struct link_pressure);
     case LINK_TAKEN:
         return sizeof(struct link_taken);
     case LINK_JOBS_END:

@@ -21,7 +21,6 @@ union link_message {
     struct link_exited exited;
     struct link_done done;
     struct link_counts counts;
-    struct link_pressure pressure;
 };
 
 /* Returns 0 with a message and its fds, which are the caller's now; -EAGAIN; -EPIPE when the

@@ -23,9 +23,8 @@
  * clear_refs).
  */
 static void rest(struct task *task) {
-    uint64_t held = store_held(&task->store);
     store_rest(&task->store);
-    if (held < RESET_PEAK_BYTES)
+    if (store_pages(&task->store) * STORE_PAGE < RESET_PEAK_BYTES)
         return;
     int fd = openat(task->supervisor->nursery.proc, "self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -39,11 +38,13 @@ static void close_pipe(struct task_pipe *pipe) {
     if (pipe->source.fd < 0)
         return;
     loop_remove(&pipe->task->supervisor->loop, &pipe->source);
+    budget_forget_pipe(pipe);
     close(pipe->source.fd);
     pipe->source.fd = -1;
     pipe->paused = false;
     if (pipe->task->pipe[!pipe->channel].source.fd < 0)
         rest(pipe->task);
+    budget_count(pipe->task);
 }
 
 static void pause_pipe(struct task_pipe *pipe) {
@@ -88,20 +89,22 @@ static bool keep_unused(struct task_pipe *pipe) {
 
 static void turn(struct task_pipe *pipe, bool hung_up) {
     struct task *task = pipe->task;
-    size_t budget = TURN_BYTES;
+    size_t left = TURN_BYTES;
     ssize_t got = 1;
-    while (budget > 0 && got > 0) {
-        got = fill(pipe, budget, hung_up);
+    while (left > 0 && got > 0) {
+        size_t most = budget_room(pipe, left);
+        got = most > 0 ? fill(pipe, most, hung_up) : -ENOBUFS;
         if (got > 0) {
-            budget -= (size_t)got < budget ? (size_t)got : budget;
+            left -= (size_t)got < left ? (size_t)got : left;
             pipe->must_read -= (uint64_t)got < pipe->must_read ? (uint64_t)got : pipe->must_read;
+            budget_count(task);
         }
     }
-    if (TURN_BYTES - budget >= BULK_BYTES)
+    if (TURN_BYTES - left >= BULK_BYTES)
         task->supervisor->loop.linger = true;
     if (is_terminal(pipe) && got == -EAGAIN)
         pipe->must_read = 0;
-    if (pipe->unused && budget < TURN_BYTES)
+    if (pipe->unused && left < TURN_BYTES)
         drain_begin(pipe);
     if (got == -ENOBUFS) {
         pause_pipe(pipe);
@@ -112,7 +115,6 @@ static void turn(struct task_pipe *pipe, bool hung_up) {
         store_end(&task->store, pipe->channel);
         close_pipe(pipe);
     }
-    tell_pressure(task->supervisor);
     if (store_over(&task->store, pipe->channel))
         ending_kill(task, LINK_REASON_OUTPUT_LIMIT);
     drain_ring(task);

@@ -72,8 +72,7 @@ static int start(struct supervisor *supervisor) {
     keeper->served = keeper->blocked = keeper->greeted = false;
     keeper->ping_owed = keeper->pong_owed = false;
     keeper->connections = 0;
-    keeper->counts_owed = keeper->pressed = false;
-    keeper->pressure = 0;
+    keeper->counts_owed = false;
     err = loop_add(&supervisor->loop, &keeper->link, EPOLLIN);
     if (err < 0)
         keeper_kill(supervisor, strerror(-err));
@@ -140,6 +139,9 @@ bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
     orders_take_last(supervisor);
     close_link(supervisor);
     deadline_cancel(&supervisor->loop.deadlines, &keeper->ping);
+    for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer)
+        task_orphan(task);
+    budget_agent_gone(supervisor);
     if (supervisor->power.leaving) {
         power_check(supervisor);
         return true;

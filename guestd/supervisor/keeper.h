@@ -20,8 +20,6 @@ struct keeper {
     bool served;         /* LINK_SERVING came */
     bool stopping_owed;  /* LINK_STOPPING */
     bool counts_owed;    /* LINK_COUNTS */
-    uint64_t pressure;   /* LINK_PRESSURE: bytes to ask for; 0: nothing owed */
-    bool pressed;        /* it was asked, and nothing exited or went since */
     bool ping_owed;      /* LINK_PING */
     bool pong_owed;      /* by the agent */
     bool blocked;        /* the link is full */

@@ -49,6 +49,8 @@ static size_t size_of(const union order *order) {
     case LINK_DETACH:
     case LINK_CANCEL:
     case LINK_FORGET:
+    case LINK_ADOPT:
+    case LINK_STORED:
         return sizeof(struct link_job_ref);
     case LINK_RESIZE:
         return sizeof(struct link_resize);
@@ -90,10 +92,20 @@ static void take_look(struct supervisor *supervisor, const struct link_look *ord
 
 static void take_detach(struct supervisor *supervisor, uint64_t job) {
     struct task *task = task_find(&supervisor->tasks, job);
-    for (unsigned c = 0; task != NULL && c < 2; c++) {
-        if (store_let_go(&task->store, c))
-            drain_resume(&task->pipe[c]);
-    }
+    if (task != NULL)
+        task_let_go(task);
+}
+
+static void take_adopt(struct supervisor *supervisor, uint64_t job) {
+    struct task *task = task_find(&supervisor->tasks, job);
+    if (task != NULL)
+        task_adopt(task);
+}
+
+static void take_stored(struct supervisor *supervisor, uint64_t job) {
+    struct task *task = task_find(&supervisor->tasks, job);
+    if (task != NULL)
+        budget_let_go(task);
 }
 
 static void take_resize(struct supervisor *supervisor, const struct link_resize *order) {
@@ -199,6 +211,12 @@ static const char *obey(struct supervisor *supervisor, const union order *order,
         break;
     case LINK_RESIZE:
         take_resize(supervisor, &order->resize);
+        break;
+    case LINK_ADOPT:
+        take_adopt(supervisor, order->ref.job);
+        break;
+    case LINK_STORED:
+        take_stored(supervisor, order->ref.job);
         break;
     case LINK_SIGNAL:
         take_signal(supervisor, &order->signal);

@@ -179,9 +179,11 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
     task->birth_chore.run = run_birth;
     task->birth_chore.done = on_born;
     task->hung.fire = on_hung;
-    task->birth = make_birth(task, order, spec, input);
-    int err =
-        task->birth != NULL ? crew_submit(&supervisor->spawners, &task->birth_chore) : -ENOMEM;
+    int err = -ENOMEM;
+    if (budget_admit(task))
+        task->birth = make_birth(task, order, spec, input);
+    if (task->birth != NULL)
+        err = crew_submit(&supervisor->spawners, &task->birth_chore);
     if (err < 0) {
         give_group(task, false);
         free(task->birth);

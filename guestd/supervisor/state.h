@@ -2,6 +2,7 @@
 #pragma once
 
 #include "supervisor/birth.h"
+#include "supervisor/budget.h"
 #include "supervisor/crew.h"
 #include "supervisor/group.h"
 #include "supervisor/keeper.h"
@@ -18,7 +19,7 @@ struct supervisor {
     struct nursery nursery;
     struct groups groups;
     struct tasks tasks;
-    struct store_budget budget;
+    struct budget budget;
     struct input_budget inputs;
     struct crew spawners;        /* 16: any of them may hang in an exec */
     struct crew walkers;         /* 1 */

@@ -12,9 +12,6 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-/* What each ring may hold whatever the others do. */
-#define STORE_SHARE (64u << 10)
-
 /* Where bytes go that no store keeps. Never read. */
 static char discarded[64 << 10];
 
@@ -22,28 +19,34 @@ static uint64_t pages(uint64_t bytes) {
     return (bytes + STORE_PAGE - 1) & ~(uint64_t)(STORE_PAGE - 1);
 }
 
+/* Small facts lie in the first page, behind the header: a page is a sixth of a store's cost. */
+static bool facts_are_small(size_t facts_len) {
+    return facts_len <= STORE_PAGE - sizeof(struct store_head);
+}
+
+/* Makes the memfd for the channels as they are, without their bytes. */
 static int lay_out(struct store *store, const void *facts, size_t facts_len) {
     store->fd = memfd_create("guestd-store", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (store->fd < 0)
         return -errno;
     struct store_head head = {.magic = STORE_MAGIC, .version = LINK_VERSION};
-    /* Small facts lie in the first page, behind the header: a page is a sixth of a store's cost. */
-    bool small = facts_len <= STORE_PAGE - sizeof head;
     uint64_t at = STORE_PAGE;
     for (unsigned c = 0; c < 2; c++) {
         struct store_channel *channel = &store->channel[c];
         channel->at = at;
-        channel->eof = channel->size == 0;
         head.ring[c].at = at;
         head.ring[c].size = channel->size;
+        head.ring[c].end = channel->end;
+        head.ring[c].oldest = channel->oldest;
         head.ring[c].mode = channel->mode;
         head.ring[c].eof = channel->eof;
         at += pages(channel->size);
     }
-    head.facts_at = small ? sizeof head : at;
+    store->facts_at = head.facts_at = facts_are_small(facts_len) ? sizeof head : at;
+    store->facts_len = (uint32_t)facts_len;
     head.facts_len = facts_len;
     store->mapped = at;
-    if (ftruncate(store->fd, (off_t)(small ? at : at + pages(facts_len))) < 0)
+    if (ftruncate(store->fd, (off_t)(facts_are_small(facts_len) ? at : at + pages(facts_len))) < 0)
         return -errno;
     /* By pwrite, not through the mapping: memory that can't be had is an error here and SIGBUS
      * there. */
@@ -71,6 +74,7 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
         store->channel[c].size = size[c];
         store->channel[c].kill_over = size[c];
         store->channel[c].mode = mode[c];
+        store->channel[c].eof = size[c] == 0;
     }
     int err = lay_out(store, facts, facts_len);
     if (err < 0)
@@ -82,8 +86,19 @@ static uint64_t held(const struct store_channel *channel) {
     return channel->end < channel->size ? channel->end : channel->size;
 }
 
-uint64_t store_held(const struct store *store) {
-    return store->fd >= 0 ? held(&store->channel[0]) + held(&store->channel[1]) : 0;
+uint64_t store_channel_pages(const struct store *store, unsigned c) {
+    return pages(held(&store->channel[c])) / STORE_PAGE;
+}
+
+uint64_t store_pages(const struct store *store) {
+    uint64_t count =
+        1 + (facts_are_small(store->facts_len) ? 0 : pages(store->facts_len) / STORE_PAGE);
+    for (unsigned c = 0; c < 2; c++) {
+        const struct store_channel *channel = &store->channel[c];
+        bool may_come = channel->end == 0 && channel->size > 0 && !channel->eof;
+        count += may_come ? 1 : store_channel_pages(store, c);
+    }
+    return count;
 }
 
 void store_rest(struct store *store) {
@@ -93,8 +108,6 @@ void store_rest(struct store *store) {
 }
 
 void store_deinit(struct store *store) {
-    if (store->budget != NULL)
-        store->budget->held -= store_held(store);
     store_rest(store);
     if (store->fd >= 0)
         close(store->fd);
@@ -108,10 +121,7 @@ static bool keeps_first(const struct store_channel *channel) {
 }
 
 static void publish(struct store *store, unsigned c, uint64_t end) {
-    uint64_t before = held(&store->channel[c]);
     store->channel[c].end = end;
-    if (store->budget != NULL)
-        store->budget->held += held(&store->channel[c]) - before;
     atomic_store_explicit(&store->head->ring[c].end, end, memory_order_release);
 }
 
@@ -140,7 +150,7 @@ static ssize_t skip(struct store *store, unsigned c, int pipe, size_t most) {
     ssize_t got = read_pipe(pipe, discarded, most < sizeof discarded ? most : sizeof discarded);
     if (got <= 0)
         return got;
-    if (!keeps_first(channel))
+    if (!keeps_first(channel) || channel->size == 0)
         publish_oldest(store, c, channel->end + (uint64_t)got);
     publish(store, c, channel->end + (uint64_t)got);
     return got;
@@ -150,7 +160,7 @@ static ssize_t skip(struct store *store, unsigned c, int pipe, size_t most) {
  * Before its first lap a ring can end where it is now: every byte stays at its place. Its memory
  * beyond was never touched, so there is none to give back.
  */
-static void stop_growing(struct store *store, unsigned c) {
+void store_stop_growing(struct store *store, unsigned c) {
     struct store_channel *channel = &store->channel[c];
     if (channel->end == 0 || channel->end >= channel->size)
         return;
@@ -160,22 +170,14 @@ static void stop_growing(struct store *store, unsigned c) {
 
 /* The kernel had no page for the bytes: they are lost, and it is said in the way of the mode. */
 static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t most) {
-    stop_growing(store, c);
+    store_stop_growing(store, c);
     return skip(store, c, pipe, most);
 }
 
-/* How far the ring may grow now; a few bytes are everybody's. */
-static size_t growth(struct store *store, unsigned c, size_t most) {
+size_t store_fits(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];
-    const struct store_budget *budget = store->budget;
-    if (budget == NULL || channel->end >= channel->size)
-        return most;
-    uint64_t left = budget->most > budget->held ? budget->most - budget->held : 0;
-    if (channel->end < STORE_SHARE && left < STORE_SHARE - channel->end)
-        left = STORE_SHARE - channel->end;
-    if (left == 0)
-        stop_growing(store, c);
-    return left > 0 && most > left ? left : most;
+    uint64_t backed = channel->end > 0 ? pages(held(channel)) : STORE_PAGE;
+    return backed < channel->size ? (size_t)(backed - channel->end) : SIZE_MAX;
 }
 
 /* Bytes that wait in the pipe, or -errno. */
@@ -230,9 +232,8 @@ static void took(struct store *store, unsigned c, size_t len) {
 
 ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
     struct store_channel *channel = &store->channel[c];
-    most = growth(store, c, most);
     ssize_t got;
-    if (keeps_first(channel) && channel->end >= channel->size) {
+    if (channel->size == 0 || (keeps_first(channel) && channel->end >= channel->size)) {
         got = skip(store, c, pipe, most);
     } else {
         ssize_t want = room(store, c, pipe, most, hung_up);
@@ -251,11 +252,70 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
     return got;
 }
 
+/* ── moving ── */
+
+/* Where an offset lies in the memfd, and how many bytes follow there. */
+static uint64_t place(const struct store_channel *channel, uint64_t off, uint64_t *ret_follow) {
+    uint64_t at = keeps_first(channel) ? off : off % channel->size;
+    *ret_follow = channel->size - at;
+    return channel->at + at;
+}
+
+/* What the new channel keeps, from the old memfd, which is where pages that nobody touched stay
+ * untouched. */
+static int copy_channel(const struct store *from, const struct store *to, unsigned c) {
+    const struct store_channel *old = &from->channel[c], *new = &to->channel[c];
+    uint64_t end = keeps_first(new) ? held(new) : new->end;
+    for (uint64_t off = new->oldest; new->size > 0 && off < end;) {
+        uint64_t there, here, len = end - off;
+        uint64_t old_at = place(old, off, &there), new_at = place(new, off, &here);
+        len = len < there ? len : there;
+        len = len < here ? len : here;
+        ssize_t got = pread(from->fd, (char *)to->head + new_at, (size_t)len, (off_t)old_at);
+        if (got <= 0 && errno != EINTR)
+            return -ENOMEM;
+        off += got > 0 ? (uint64_t)got : 0;
+    }
+    return 0;
+}
+
+int store_move(struct store *store, const uint64_t size[2]) {
+    static char facts[LINK_FACTS_MAX]; /* large, and there is one loop */
+    struct store moved = *store;
+    moved.head = NULL;
+    for (unsigned c = 0; c < 2; c++) {
+        struct store_channel *channel = &moved.channel[c];
+        channel->size = size[c];
+        if (channel->size == 0)
+            channel->oldest = channel->end;
+        else if (!keeps_first(channel) && channel->end - channel->oldest > channel->size)
+            channel->oldest = channel->end - channel->size;
+    }
+    if (store->facts_len > sizeof facts)
+        return -E2BIG;
+    if (pread(store->fd, facts, store->facts_len, (off_t)store->facts_at) != store->facts_len)
+        return -EIO;
+    int err = lay_out(&moved, facts, store->facts_len);
+    for (unsigned c = 0; c < 2 && err == 0; c++)
+        err = copy_channel(store, &moved, c);
+    if (err < 0) {
+        store_deinit(&moved);
+        return err;
+    }
+    bool rests = store->head == NULL;
+    store_deinit(store);
+    *store = moved;
+    if (rests)
+        store_rest(store);
+    return 0;
+}
+
 /* ── the reader's side ── */
 
 bool store_full(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];
-    return channel->mode == STORE_BLOCK && channel->end - channel->acked >= channel->size;
+    return channel->mode == STORE_BLOCK && channel->size > 0 &&
+           channel->end - channel->acked >= channel->size;
 }
 
 bool store_over(const struct store *store, unsigned c) {

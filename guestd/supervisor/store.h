@@ -12,16 +12,12 @@
 
 #include "link.h"
 
-/* What all stores together may hold. Shared by them; NULL in a store: no bound. */
-struct store_budget {
-    uint64_t held, most;
-};
-
 struct store {
     int fd;
-    struct store_budget *budget;
     struct store_head *head; /* the whole mapping; NULL: none */
     size_t mapped;
+    uint64_t facts_at;
+    uint32_t facts_len;
     struct store_channel {
         uint64_t end, oldest, acked;
         uint64_t at, size;
@@ -37,16 +33,30 @@ struct store {
  */
 int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[2],
                const void *facts, size_t facts_len);
-/* Bytes of memory that its output takes. */
-uint64_t store_held(const struct store *store);
+/*
+ * Moves to a smaller memfd, whose rings have these sizes: the newest bytes that fit are copied,
+ * `oldest` says what is gone. At most what a ring holds, or 0: then it keeps nothing, now and
+ * later. A HEAD or KILL channel keeps its size or gets 0. The old memory lives as long as somebody
+ * maps it. 0 or -errno: nothing has changed.
+ */
+int store_move(struct store *store, const uint64_t size[2]);
+/* Pages of memory that it has, and may have without asking: the head, the facts, what its rings
+ * hold, and the first page of each that may still come to hold something. */
+uint64_t store_pages(const struct store *store);
+/* Of these, the pages of a channel that hold output. */
+uint64_t store_channel_pages(const struct store *store, unsigned channel);
 /* Both channels are at their end: unmaps, keeps the memfd. */
 void store_rest(struct store *store);
 /* Unmaps and closes; takes one whose head is NULL and fd is -1. */
 void store_deinit(struct store *store);
 
+/* Bytes that a channel can take without a page more; SIZE_MAX: it won't ever need one. */
+size_t store_fits(const struct store *store, unsigned channel);
+/* The ring stays as large as it is now. */
+void store_stop_growing(struct store *store, unsigned channel);
 /*
- * Reads up to `most` bytes from the pipe and publishes them. A ring that may not grow any more, for
- * the budget or for want of memory, stays as large as it is. Returns the number of bytes, 0 at the
+ * Reads up to `most` bytes from the pipe and publishes them. A ring that can't grow any more for
+ * want of memory stays as large as it is. Returns the number of bytes, 0 at the
  * end (published too), -EAGAIN, or -ENOBUFS when a BLOCK ring is full. `hung_up`: nobody holds the
  * pipe's other end.
  */

@@ -91,7 +91,7 @@ static void raise_nofile(struct supervisor *supervisor) {
     if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
         raised = *original;
     rlim_t answered = raised.rlim_cur / 4 < ANSWERED_MOST ? raised.rlim_cur / 4 : ANSWERED_MOST;
-    supervisor->tasks.answered_most = (unsigned)answered;
+    supervisor->tasks.stores_most = (unsigned)answered;
     rlim_t taken = FDS_RESERVED + answered;
     rlim_t jobs = raised.rlim_cur >= taken + FDS_A_JOB ? (raised.rlim_cur - taken) / FDS_A_JOB : 1;
     supervisor->max_jobs =
@@ -160,7 +160,9 @@ static int start(struct supervisor *supervisor) {
         return err;
     look_around(supervisor);
     tasks_init(&supervisor->tasks);
-    supervisor->budget.most = supervisor->options->output_total;
+    budget_init(supervisor, supervisor->options->output_total);
+    uint64_t jobs = budget_max_jobs(supervisor);
+    supervisor->max_jobs = jobs < supervisor->max_jobs ? jobs : supervisor->max_jobs;
     supervisor->inputs = (struct input_budget){.most = supervisor->options->stdin_total,
                                                .most_each = supervisor->options->stdin_buffer};
     power_init(supervisor);

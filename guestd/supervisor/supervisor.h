@@ -18,6 +18,7 @@ struct supervisor_options {
     unsigned listeners;
     struct link_config config; /* for the agent */
     uint64_t max_jobs;
+    uint32_t adoption_ms;  /* how long a stream waits after an agent's death; 0: 10 s */
     uint64_t output_total; /* bytes of output that all stores hold together; 0: no bound */
     uint64_t stdin_buffer; /* bytes of stdin that one program hasn't read; 0: no bound … */
     uint64_t stdin_total;  /* … and all together */

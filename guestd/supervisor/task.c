@@ -16,6 +16,10 @@
 
 /* How long the answer waits for the end of pipes that others hold. Contract §4. */
 #define PIPES_WAIT_NS (200 * MS_NS)
+/* How long a stream waits for its reader after an agent's death. */
+#define ADOPTION_NS (10 * SECOND_NS)
+/* Answered ones that are kept for an agent that never forgets. */
+#define ANSWERED_MOST 8192
 
 static double unix_now(void) {
     struct timespec now;
@@ -25,8 +29,11 @@ static double unix_now(void) {
 
 /* ── the table ── */
 
+static void on_adoption(struct deadline *deadline);
+
 void tasks_init(struct tasks *tasks) {
     tasks->last_owing = &tasks->owing;
+    tasks->adoption.fire = on_adoption;
 }
 
 static struct task **job_bucket(struct tasks *tasks, uint64_t job) {
@@ -103,7 +110,19 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job) {
     return task;
 }
 
-void task_let_go(struct task *task) {
+/* ── whom it waits for ── */
+
+static bool blocks(const struct task *task) {
+    return task->store.channel[0].mode == STORE_BLOCK || task->store.channel[1].mode == STORE_BLOCK;
+}
+
+static int64_t adoption_ns(const struct supervisor *supervisor) {
+    return supervisor->options->adoption_ms > 0 ? (int64_t)supervisor->options->adoption_ms * MS_NS
+                                                : ADOPTION_NS;
+}
+
+void task_orphan(struct task *task) {
+    struct supervisor *supervisor = task->supervisor;
     task->armed = false;
     input_let_go(&task->input);
     while (task->waiters != NULL) {
@@ -111,10 +130,40 @@ void task_let_go(struct task *task) {
         task->waiters = waiter->next;
         free(waiter);
     }
+    if (task->orphaned_ns != 0 || !blocks(task))
+        return;
+    task->orphaned_ns = clock_now();
+    if (!supervisor->tasks.adoption.armed)
+        deadline_arm(&supervisor->loop.deadlines, &supervisor->tasks.adoption,
+                     task->orphaned_ns + adoption_ns(supervisor));
+}
+
+void task_adopt(struct task *task) {
+    task->orphaned_ns = 0;
+}
+
+void task_let_go(struct task *task) {
+    task->orphaned_ns = 0;
     for (unsigned c = 0; c < 2; c++) {
         if (store_let_go(&task->store, c))
             drain_resume(&task->pipe[c]);
     }
+    budget_count(task);
+}
+
+static void on_adoption(struct deadline *deadline) {
+    struct supervisor *supervisor = container_of(deadline, struct supervisor, tasks.adoption);
+    int64_t now = clock_now(), wait = adoption_ns(supervisor), next = INT64_MAX;
+    for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer) {
+        if (task->orphaned_ns == 0)
+            continue;
+        if (task->orphaned_ns + wait <= now)
+            task_let_go(task);
+        else if (task->orphaned_ns + wait < next)
+            next = task->orphaned_ns + wait;
+    }
+    if (next != INT64_MAX)
+        deadline_arm(&supervisor->loop.deadlines, deadline, next);
 }
 
 static void unlink_task(struct task *task) {
@@ -144,7 +193,6 @@ void task_free(struct task *task) {
     unlink_task(task);
     if ((task->owed & OWED_JOB) != 0)
         supervisor->keeper.table_left--;
-    supervisor->tasks.answered_held -= task->answered_held;
     if (task->state == TASK_ANSWERED)
         supervisor->tasks.answered--;
     else
@@ -155,15 +203,21 @@ void task_free(struct task *task) {
     for (unsigned c = 0; c < 2; c++)
         drain_stop(&task->pipe[c]);
     input_stop(task);
-    store_deinit(&task->store);
+    task_close_store(task);
+    budget_leave(task);
     if (task->pidfd >= 0)
         close(task->pidfd);
     if (task->group != NULL)
         groups_give(&supervisor->groups, task->group, false);
     tree_forget(task);
     free(task);
-    supervisor->keeper.pressed = false;
     keeper_watch(supervisor);
+}
+
+void task_close_store(struct task *task) {
+    if (task->state == TASK_ANSWERED && task->store.fd >= 0)
+        task->supervisor->tasks.stores--;
+    store_deinit(&task->store);
 }
 
 void task_owe(struct task *task, enum task_owed what) {
@@ -189,8 +243,6 @@ static void owe_now(struct task *task, enum task_owed what) {
 void task_started(struct task *task, const struct birth *birth) {
     task->state = TASK_RUNNING;
     task->store = birth->store;
-    if (task->supervisor->budget.most > 0)
-        task->store.budget = &task->supervisor->budget;
     task->started_at = birth->started_at;
     task->started_ns = birth->started_ns;
     if (!task->reaped_early)
@@ -199,7 +251,8 @@ void task_started(struct task *task, const struct birth *birth) {
      */
     bool asked = task->generation == task->supervisor->keeper.generation;
     if (!asked)
-        task_let_go(task);
+        task_orphan(task);
+    budget_count(task);
     if (birth->in >= 0)
         input_begin(task, birth->in, (task->flags & LINK_SPAWN_PTY) != 0);
     owe_now(task, asked ? OWED_SPAWNED : OWED_JOB);
@@ -284,14 +337,19 @@ static enum link_reason reason(const struct task *task, int oom_kills) {
     return LINK_REASON_SIGNALED;
 }
 
-/* The agent forgets exited jobs by its own rules; this holds if it doesn't, or where fds are few
- * (it goes on reading what it has mapped). */
+/* The agent forgets exited jobs by its own rules; this holds if it doesn't. Where fds are few it
+ * goes on reading what it has mapped, which counts as before; the next agent won't know of them. */
 static void forget_oldest(struct tasks *tasks) {
     struct task *task = tasks->oldest;
-    while (task != NULL && tasks->answered > tasks->answered_most) {
+    while (task != NULL &&
+           (tasks->stores > tasks->stores_most || tasks->answered > ANSWERED_MOST)) {
         struct task *next = task->newer;
-        if (task->state == TASK_ANSWERED && task->owed == 0)
-            task_free(task);
+        if (task->state == TASK_ANSWERED && task->owed == 0) {
+            if (tasks->answered > ANSWERED_MOST)
+                task_free(task);
+            else if (task->store.fd >= 0)
+                task_close_store(task);
+        }
         task = next;
     }
 }
@@ -307,14 +365,13 @@ static void answer(struct task *task) {
     task->state = TASK_ANSWERED;
     supervisor->tasks.running--;
     supervisor->tasks.answered++;
-    task->answered_held = store_held(&task->store);
-    supervisor->tasks.answered_held += task->answered_held;
+    supervisor->tasks.stores += task->store.fd >= 0;
+    budget_count(task);
     ending_stop(task);
     deadline_cancel(&supervisor->loop.deadlines, &task->settle);
     /* A LINK_JOB that isn't out yet tells the end too. */
     if ((task->owed & OWED_JOB) == 0)
         task_owe(task, OWED_EXITED);
-    supervisor->keeper.pressed = false;
     tell_owed(supervisor);
     /* After the answer: nobody waits for this. */
     input_last(task);

@@ -13,6 +13,7 @@
 
 #include "link.h"
 #include "supervisor/birth.h"
+#include "supervisor/budget.h"
 #include "supervisor/crew.h"
 #include "supervisor/group.h"
 #include "supervisor/input.h"
@@ -33,9 +34,10 @@ enum task_state {
 enum task_owed {
     OWED_JOB = 1 << 0,
     OWED_SPAWNED = 1 << 1,
-    OWED_TAKEN = 1 << 2,
-    OWED_OUTPUT = 1 << 3,
-    OWED_EXITED = 1 << 4,
+    OWED_STORE = 1 << 2,
+    OWED_TAKEN = 1 << 3,
+    OWED_OUTPUT = 1 << 4,
+    OWED_EXITED = 1 << 5,
 };
 
 struct task_pipe {
@@ -45,6 +47,8 @@ struct task_pipe {
     bool paused;        /* a full BLOCK ring: not polled until it is acknowledged */
     bool unused;        /* a terminal that nobody has open now: its edges are polled */
     uint64_t must_read; /* bytes that were in it at the exit; at most, of a terminal */
+    bool waits;         /* paused, in budget.waiting */
+    struct task_pipe *next_waiting;
 };
 
 /* Somebody waits for the leader to be reaped: LINK_DONE then. */
@@ -84,8 +88,9 @@ struct task {
     double started_at;
     int64_t started_ns, reaped_ns;
 
-    struct store store;
-    uint64_t answered_held; /* its part of the tasks' */
+    struct store store; /* fd -1, and it is answered: the record is left to the agent alone */
+    struct share share;
+    int64_t orphaned_ns; /* its opener's agent died then, and nobody came back; 0: no */
     struct task_pipe pipe[2];
     struct input input;
     bool armed; /* LINK_LOOK: ring when `seen` is passed */
@@ -120,10 +125,11 @@ struct tasks {
     struct task *by_job[TASK_BUCKETS], *by_pid[TASK_BUCKETS];
     struct task *oldest, *newest;
     struct task *owing, **last_owing;
-    unsigned running;       /* not answered */
-    unsigned answered;      /* kept until LINK_FORGET … */
-    unsigned answered_most; /* … or until there are more: each holds an fd */
-    uint64_t answered_held; /* bytes of output in their stores */
+    unsigned running;         /* not answered */
+    unsigned answered;        /* kept until LINK_FORGET … */
+    unsigned stores;          /* of these, those that hold an fd … */
+    unsigned stores_most;     /* … of which there are no more */
+    struct deadline adoption; /* of the first that is orphaned */
 };
 
 void tasks_init(struct tasks *tasks);
@@ -136,8 +142,15 @@ struct task *task_new(struct supervisor *supervisor, uint64_t job);
 void task_free(struct task *task);
 /* A failed one's agent knows now. May free it. */
 void task_failure_told(struct task *task);
-/* The agent that asked for it is gone: nobody waits for its death or acknowledges its output. */
+/* The agent that asked for it is gone: nobody waits for its death. Its output is waited for, for a
+ * while, if it was streamed: who read it may come back through the next agent. */
+void task_orphan(struct task *task);
+/* Who read it is back (LINK_ADOPT). */
+void task_adopt(struct task *task);
+/* Nobody acknowledges its output any more: BLOCK becomes DROP. */
 void task_let_go(struct task *task);
+/* An answered one: the agent alone knows it now. */
+void task_close_store(struct task *task);
 /* The agent is to be told. */
 void task_owe(struct task *task, enum task_owed what);
 

@@ -60,10 +60,12 @@ static bool say(struct supervisor *supervisor, const void *message, size_t size,
 
 static void owe_table(struct supervisor *supervisor) {
     supervisor->keeper.table_left = 0;
-    for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer) {
-        task_let_go(task);
+    for (struct task *task = supervisor->tasks.oldest, *next; task != NULL; task = next) {
+        next = task->newer;
         task->owed = 0;
-        if (task->state != TASK_STARTING)
+        if (task->state == TASK_ANSWERED && task->store.fd < 0)
+            task_free(task);
+        else if (task->state != TASK_STARTING)
             task_owe(task, OWED_JOB);
         if (task->input.open && task->state != TASK_ANSWERED)
             task_owe(task, OWED_TAKEN);
@@ -162,6 +164,11 @@ static bool tell_exited(struct task *task) {
     return say(task->supervisor, &message, sizeof message, -1);
 }
 
+static bool tell_store(struct task *task) {
+    struct link_job_ref message = {.h = HEADER(LINK_STORE, struct link_job_ref), .job = task->job};
+    return say(task->supervisor, &message, sizeof message, task->store.fd);
+}
+
 static bool tell_output(struct task *task) {
     struct link_output message = {.h = HEADER(LINK_OUTPUT, struct link_output), .job = task->job};
     return say(task->supervisor, &message, sizeof message, -1);
@@ -173,8 +180,8 @@ static bool tell_task(struct task *task) {
         enum task_owed what;
         bool (*tell)(struct task *task);
     } order[] = {
-        {OWED_JOB, tell_job},       {OWED_SPAWNED, tell_spawned}, {OWED_TAKEN, tell_taken},
-        {OWED_OUTPUT, tell_output}, {OWED_EXITED, tell_exited},
+        {OWED_JOB, tell_job},     {OWED_SPAWNED, tell_spawned}, {OWED_STORE, tell_store},
+        {OWED_TAKEN, tell_taken}, {OWED_OUTPUT, tell_output},   {OWED_EXITED, tell_exited},
     };
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
         if ((task->owed & order[i].what) == 0)
@@ -232,13 +239,6 @@ static bool tell_numbers(struct supervisor *supervisor) {
         .h = HEADER(LINK_COUNTS, struct link_counts),
         .reaped_orphans = supervisor->reaped_orphans,
     };
-    struct link_pressure pressure = {.h = HEADER(LINK_PRESSURE, struct link_pressure),
-                                     .bytes = keeper->pressure};
-    if (keeper->pressure > 0) {
-        if (!say(supervisor, &pressure, sizeof pressure, -1))
-            return false;
-        keeper->pressure = 0;
-    }
     if (keeper->counts_owed)
         keeper->counts_owed = !say(supervisor, &counts, sizeof counts, -1);
     return !keeper->counts_owed;
@@ -265,17 +265,6 @@ void tell_counts(struct supervisor *supervisor) {
     if (supervisor->keeper.connections == 0)
         return;
     supervisor->keeper.counts_owed = true;
-    tell_owed(supervisor);
-}
-
-void tell_pressure(struct supervisor *supervisor) {
-    struct keeper *keeper = &supervisor->keeper;
-    const struct store_budget *budget = &supervisor->budget;
-    if (keeper->pressed || budget->most == 0 || supervisor->tasks.answered_held == 0 ||
-        budget->held < budget->most - budget->most / 4)
-        return;
-    keeper->pressed = true;
-    keeper->pressure = budget->most / 2;
     tell_owed(supervisor);
 }
 

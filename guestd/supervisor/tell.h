@@ -17,8 +17,6 @@ void tell_owed(struct supervisor *supervisor);
 bool tell_idle(const struct supervisor *supervisor);
 /* LINK_COUNTS, if somebody is there who could ask the agent. */
 void tell_counts(struct supervisor *supervisor);
-/* LINK_PRESSURE, if the stores are near to their bound and exited jobs hold some of it. */
-void tell_pressure(struct supervisor *supervisor);
 /* LINK_DONE. */
 void tell_done(struct supervisor *supervisor, uint64_t request, int err);
 /* The same, with a waiter that was kept until now; takes it over. */

@@ -105,6 +105,8 @@ static void be_the_supervisor(const struct rig *rig, const struct rig_options *o
         .grace_ms = options->grace_ms > 0 ? options->grace_ms : 2000,
         .executable = open("/proc/self/exe", O_PATH | O_CLOEXEC),
         .program = options->program,
+        .adoption_ms = options->adoption_ms,
+        .output_total = options->output_total,
     };
     supervisor_early();
     _exit(supervisor_run(&real));
@@ -360,6 +362,8 @@ char *rig_output(int store, unsigned c, uint64_t *ret_from, uint64_t *ret_end) {
     uint64_t from = ring->oldest, end = ring->end, size = ring->size;
     bool first = ring->mode == STORE_HEAD || ring->mode == STORE_KILL;
     uint64_t until = first && end > size ? size : end;
+    if (size == 0)
+        until = from; /* shed */
     char *text = calloc(1, (size_t)(until - from) + 1);
     for (uint64_t at = from; at < until; at++)
         text[at - from] = base[ring->at + (first ? at : at % size)];

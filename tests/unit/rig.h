@@ -46,6 +46,8 @@ struct rig_options {
     char *const *program;
     uint64_t max_jobs;
     uint32_t grace_ms;
+    uint32_t adoption_ms; /* 0: as ever */
+    uint64_t output_total;
     bool no_agent;   /* none will come */
     bool wait_table; /* leave LINK_JOB and LINK_JOBS_END to the test */
 };

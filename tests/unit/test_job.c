@@ -156,33 +156,55 @@ static void exited_ones_are_forgotten_in_time(void **state) {
     assert_false(uv_is_active((uv_handle_t *)&agent.jobs->expiry));
 }
 
-/* Running ones need the room: the oldest exited lose their output, their records stay. */
-static void pressure_takes_the_oldest_output(void **state) {
-    uint64_t ids[2];
+static void moves(uint64_t id, struct store_file *file) {
+    say(&(struct link_job_ref){{LINK_STORE, sizeof(struct link_job_ref)}, id}, file->fd);
+    assert_int_equal(hear(LINK_STORED, NULL).ref.job, id);
+}
 
-    for (int i = 0; i < 2; i++) {
-        struct store_file file = store_file_make(STORE_HEAD, 4096, "", 0);
-        struct seen seen = watching();
-        struct failure failure;
-        int spec;
+/* The supervisor needed the room: what is read from now on is the smaller store. */
+static void a_store_moves(void **state) {
+    struct store_file file = store_file_make(STORE_DROP, 4, "", 0);
+    struct seen seen = watching();
+    uint64_t id = running("web", 100, &seen);
+    const struct view *view = &jobs_by_id_find(agent.jobs, id)->view;
+    char text[4];
 
-        store_file_write(&file, 0, "output");
-        assert_int_equal(order(NULL, &seen, &failure), 0);
-        ids[i] = hear(LINK_SPAWN, &spec).spawn.job;
-        close(spec);
-        say(&(struct link_spawned){.h = {LINK_SPAWNED, sizeof(struct link_spawned)},
-                                   .job = ids[i],
-                                   .pid = 100 + i},
-            file.fd);
-        store_file_close(&file);
-        exits(ids[i]);
+    store_file_write(&file, 0, "0123456789");
+    moves(id, &file);
+    assert_int_equal(view_oldest(view, 0), 6);
+    assert_int_equal(view_copy(view, 0, 6, text, 4), 6);
+    assert_memory_equal(text, "6789", 4);
+    store_file_close(&file);
+    exits(id);
+    assert_non_null(view->base);
+}
+
+/* An exited job's output goes whole: its record stays, and how much there was. */
+static void output_is_shed(void **state) {
+    struct store_file file = store_file_make(STORE_DROP, 0, "", 0);
+    struct seen seen = watching();
+    uint64_t id = running("web", 100, &seen);
+    const struct job *job = jobs_by_id_find(agent.jobs, id);
+
+    exits(id);
+    for (unsigned c = 0; c < 2; c++) {
+        file.head->ring[c].end = file.head->ring[c].oldest = 6 + c;
+        file.head->ring[c].eof = 1;
     }
-    say(&(struct link_pressure){{LINK_PRESSURE, sizeof(struct link_pressure)}, 3}, -1);
-    assert_int_equal(hear(LINK_FORGET, NULL).ref.job, ids[0]);
-    assert_true(silent());
-    assert_null(jobs_by_id_find(agent.jobs, ids[0])->view.base);
-    assert_int_equal(job_end(jobs_by_id_find(agent.jobs, ids[0]), 0), 6);
-    assert_non_null(jobs_by_id_find(agent.jobs, ids[1])->view.base);
+    moves(id, &file);
+    store_file_close(&file);
+    assert_null(job->view.base);
+    assert_int_equal(job_end(job, 0), 6);
+    assert_int_equal(job_end(job, 1), 7);
+    assert_ptr_equal(jobs_by_tag_find(agent.jobs, "web"), job);
+}
+
+/* It was forgotten meanwhile: there is nothing to let go of, and that is said. */
+static void the_store_of_a_stranger_moves(void **state) {
+    struct store_file file = store_file_make(STORE_DROP, 4, "", 0);
+
+    moves(4711, &file);
+    store_file_close(&file);
 }
 
 static void guestds_own_variables_are_not_for_programs(void **state) {
@@ -214,7 +236,9 @@ int main(void) {
         WITH_LINK(only_so_many_run),
         WITH_LINK(the_oldest_exited_are_forgotten),
         WITH_LINK(exited_ones_are_forgotten_in_time),
-        WITH_LINK(pressure_takes_the_oldest_output),
+        WITH_LINK(a_store_moves),
+        WITH_LINK(output_is_shed),
+        WITH_LINK(the_store_of_a_stranger_moves),
         WITH_LINK(guestds_own_variables_are_not_for_programs),
     };
 

@@ -175,40 +175,129 @@ static void test_ring_offsets(void **state) {
     end(&f);
 }
 
-/* At the bound of all stores rings stay as they are; a few bytes are everybody's. */
-static void test_budget(void **state) {
+static uint64_t blocks(const struct store *store) {
+    struct stat stat;
+    assert_int_equal(fstat(store->fd, &stat), 0);
+    return (uint64_t)stat.st_blocks * 512 / STORE_PAGE;
+}
+
+/* What is counted is what the kernel holds, but for the first page of what may still come. */
+static void test_pages(void **state) {
     static char block[300001];
     memset(block, 'x', 300000);
-    struct store_budget budget = {.most = 200000};
-    struct fixture head, ring, late;
-    begin(&head, 1 << 20, STORE_HEAD);
-    begin(&ring, 1 << 20, STORE_DROP);
-    begin(&late, 1 << 20, STORE_KILL);
-    head.store.budget = ring.store.budget = late.store.budget = &budget;
-    memcpy(block, "first", 5);
-    put(&head, block);
-    fill(&head);
-    assert_int_equal(head.store.head->ring[0].size, 200000);
-    assert_int_equal(head.store.head->ring[0].end, 300000);
-    assert_int_equal(budget.held, 200000);
-    memcpy(block + 300000 - 4, "last", 4);
-    put(&ring, block);
-    fill(&ring);
-    assert_int_equal(ring.store.head->ring[0].size, 65536);
+    struct fixture f;
+    begin(&f, 100000, STORE_DROP);
+    assert_int_equal(store_pages(&f.store), 3);
+    assert_int_equal(blocks(&f.store), 1);
+    assert_int_equal(store_fits(&f.store, 0), 4096);
+    assert_int_equal(store_fits(&f.store, 1), SIZE_MAX); /* its page is all that it is */
+    put(&f, "0123456789");
+    fill(&f);
+    assert_int_equal(store_fits(&f.store, 0), 4086);
+    assert_int_equal(blocks(&f.store), 2);
+    put(&f, block);
+    fill(&f);
+    assert_int_equal(store_fits(&f.store, 0), SIZE_MAX);
+    assert_int_equal(store_channel_pages(&f.store, 0), 25);
+    assert_int_equal(store_pages(&f.store), 27);
+    assert_int_equal(blocks(&f.store), 26);
+    store_end(&f.store, 1);
+    assert_int_equal(store_pages(&f.store), 26);
+    end(&f);
+}
+
+static void test_stops_growing(void **state) {
+    struct fixture f;
+    begin(&f, 100, STORE_DROP);
+    put(&f, "0123456789");
+    fill(&f);
+    store_stop_growing(&f.store, 0);
+    assert_int_equal(f.store.head->ring[0].size, 10);
+    put(&f, "abc");
+    fill(&f);
+    check(&f, "3456789abc", 3, 13);
+    store_stop_growing(&f.store, 0); /* nothing to stop */
+    check(&f, "3456789abc", 3, 13);
+    end(&f);
+}
+
+/* To a smaller memfd: the newest bytes at their offsets, and as much as before comes in. */
+static void test_moves(void **state) {
+    struct fixture f;
+    begin(&f, 20, STORE_DROP);
+    put(&f, "0123456789abcdefghijklm");
+    fill(&f);
+    check(&f, "3456789abcdefghijklm", 3, 23);
+    int old = dup(f.store.fd);
+    assert_int_equal(store_move(&f.store, (uint64_t[2]){7, 100}), 0);
+    check(&f, "ghijklm", 16, 23);
+    assert_int_equal(f.store.channel[1].size, 100);
+    put(&f, "no");
+    fill(&f);
+    check(&f, "ijklmno", 18, 25);
+    char facts[5];
+    assert_int_equal(pread(f.store.fd, facts, 5, (off_t)f.store.head->facts_at), 5);
+    assert_memory_equal(facts, "facts", 5);
+    assert_int_equal(fcntl(f.store.fd, F_GETFD), FD_CLOEXEC);
+    /* Who maps the old one reads on where it was. */
     uint64_t from;
-    char *text = rig_output(ring.store.fd, 0, &from, NULL);
-    assert_int_equal(from, 300000 - 65536);
-    assert_string_equal(text + strlen(text) - 4, "last");
+    char *text = rig_output(old, 0, &from, NULL);
+    assert_string_equal(text, "3456789abcdefghijklm");
     free(text);
-    put(&late, block);
-    fill(&late);
-    assert_int_equal(late.store.head->ring[0].size, 65536);
-    assert_false(store_over(&late.store, 0)); /* it is not over what was asked for */
-    assert_int_equal(budget.held, 200000 + 2 * 65536);
-    end(&head);
-    end(&ring);
-    end(&late);
-    assert_int_equal(budget.held, 0);
+    close(old);
+    end(&f);
+}
+
+static void test_moves_at_every_fill(void **state) {
+    for (uint64_t size = 1; size <= 20; size++) {
+        for (unsigned written = 0; written <= 45; written++) {
+            char text[64] = "";
+            for (unsigned i = 0; i < written; i++)
+                text[i] = (char)('A' + i);
+            struct fixture f;
+            begin(&f, 20, STORE_DROP);
+            if (written > 0)
+                put(&f, text);
+            fill(&f);
+            assert_int_equal(store_move(&f.store, (uint64_t[2]){size, 100}), 0);
+            unsigned kept = written < size ? written : (unsigned)size;
+            check(&f, text + written - kept, written - kept, written);
+            end(&f);
+        }
+    }
+}
+
+/* Of a head a move keeps all or nothing. */
+static void test_a_head_moves(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_HEAD);
+    put(&f, "0123456789abc");
+    fill(&f);
+    assert_int_equal(store_move(&f.store, (uint64_t[2]){10, 100}), 0);
+    check(&f, "0123456789", 0, 13);
+    assert_int_equal(store_move(&f.store, (uint64_t[2]){0, 0}), 0);
+    check(&f, "", 13, 13);
+    put(&f, "def");
+    fill(&f);
+    check(&f, "", 16, 16);
+    assert_int_equal(blocks(&f.store), 1);
+    end(&f);
+}
+
+/* One that is at its end, and has nothing mapped, stays so. */
+static void test_sheds_at_the_end(void **state) {
+    struct fixture f;
+    begin(&f, 10, STORE_DROP);
+    put(&f, "0123456789abc");
+    fill(&f);
+    store_end(&f.store, 0);
+    store_end(&f.store, 1);
+    store_rest(&f.store);
+    assert_int_equal(store_move(&f.store, (uint64_t[2]){0, 0}), 0);
+    assert_null(f.store.head);
+    check(&f, "", 13, 13);
+    assert_int_equal(store_pages(&f.store), 1);
+    end(&f);
 }
 
 static void test_sealed(void **state) {
@@ -239,7 +328,12 @@ int main(void) {
         cmocka_unit_test(test_block_waits_for_the_reader),
         cmocka_unit_test(test_end),
         cmocka_unit_test(test_ring_offsets),
-        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_stops_growing),
+        cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_moves_at_every_fill),
+        cmocka_unit_test(test_a_head_moves),
+        cmocka_unit_test(test_sheds_at_the_end),
         cmocka_unit_test(test_sealed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

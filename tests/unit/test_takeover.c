@@ -53,17 +53,18 @@ static void test_table_cut_short(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
-/* What streamed to an agent's client waits for nobody once that agent is gone. */
+static const struct link_spawn streamed = {
+    .store = {{.size = 4096, .mode = STORE_BLOCK}, {.size = 4096, .mode = STORE_BLOCK}}};
+
+/* What streamed to an agent's client waits for nobody once that agent is gone for good. */
 static void test_block_becomes_drop(void **state) {
     struct rig rig;
-    rig_start(&rig, &(struct rig_options){0});
-    struct link_spawn order = {
-        .store = {{.size = 4096, .mode = STORE_BLOCK}, {.size = 4096, .mode = STORE_BLOCK}}};
+    rig_start(&rig, &(struct rig_options){.adoption_ms = 300});
     uint64_t job =
-        rig_shell(&rig, "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); done", order);
+        rig_shell(&rig, "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); done", streamed);
     rig_started(&rig, job, NULL);
     /* One that only starts when its agent goes. */
-    uint64_t late = rig_shell(&rig, "seq 100000", order);
+    uint64_t late = rig_shell(&rig, "seq 100000", streamed);
     kill(rig.agent, SIGKILL);
     rig_next_agent(&rig, true);
     int store[2];
@@ -80,6 +81,62 @@ static void test_block_becomes_drop(void **state) {
         free(text);
         close(store[i]);
     }
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
+/* Acknowledges what there is until the job is over; nothing was overwritten meanwhile. */
+static void read_whole(struct rig *rig, uint64_t job, int store, uint64_t bytes) {
+    uint64_t from = 0, end = 0;
+    while (end < bytes) {
+        free(rig_output(store, 0, &from, &end));
+        uint64_t seen[2] = {end, 0};
+        assert_true(end - from <= 4096);
+        rig_look(rig, job, seen, seen, LINK_LOOK_ARM);
+        if (end < bytes)
+            rig_expect(rig, LINK_OUTPUT, job, NULL);
+    }
+    assert_int_equal(end, bytes);
+}
+
+/* Who streamed it is back in time, one agent after the other: it has waited, and goes on waiting.
+ */
+static void test_an_adopted_stream_waits(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.adoption_ms = 1000});
+    uint64_t job = rig_shell(&rig, "seq 100000", streamed);
+    rig_started(&rig, job, NULL);
+    int store = -1;
+    for (unsigned deaths = 0; deaths < 2; deaths++) {
+        kill(rig.agent, SIGKILL);
+        rig_next_agent(&rig, true);
+        close(store);
+        rig_expect(&rig, LINK_JOB, job, &store);
+        rig_expect(&rig, LINK_JOBS_END, 0, NULL);
+        rig_ref(&rig, LINK_ADOPT, job);
+        assert_false(rig_comes(&rig, LINK_EXITED, job, 1500));
+    }
+    uint64_t from, end;
+    free(rig_output(store, 0, &from, &end));
+    assert_int_equal(from, 0);
+    assert_int_equal(end, 4096);
+    read_whole(&rig, job, store, 588895);
+    assert_int_equal(rig_exited(&rig, job).wait_status, 0);
+    close(store);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
+/* Whoever looks at it otherwise is not worth waiting for. */
+static void test_a_detached_stream_goes_on_at_once(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    uint64_t job = rig_shell(&rig, "seq 100000", streamed);
+    rig_started(&rig, job, NULL);
+    kill(rig.agent, SIGKILL);
+    rig_next_agent(&rig, true);
+    rig_expect(&rig, LINK_JOB, job, NULL);
+    assert_false(rig_comes(&rig, LINK_EXITED, job, 300));
+    rig_ref(&rig, LINK_DETACH, job);
+    assert_true(rig_comes(&rig, LINK_EXITED, job, 5000)); /* 10 s are not over */
     assert_int_equal(rig_stop(&rig), 0);
 }
 
@@ -155,6 +212,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_cut_short),
         cmocka_unit_test(test_block_becomes_drop),
+        cmocka_unit_test(test_an_adopted_stream_waits),
+        cmocka_unit_test(test_a_detached_stream_goes_on_at_once),
         cmocka_unit_test(test_no_answer_for_the_one_before),
         cmocka_unit_test(test_deaf_behind_a_full_link),
         cmocka_unit_test(test_many_refusals),
