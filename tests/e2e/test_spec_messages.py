@@ -15,8 +15,8 @@ from spec_rig import spec_conn, spec_dir, spec_guestd  # noqa: F401 (fixtures)
 from spec_rig import flaw, lost, running
 
 VECTORS = pathlib.Path(__file__).parents[2] / "proto" / "vectors"
-LATER = ("process.attach process.input process.close_stdin process.resize process.forget file.move file.set "
-         "file.archive file.watch metrics configure prepare_snapshot resume port.list port.connect upgrade log").split()
+LATER = ("file.move file.set file.archive file.watch metrics configure prepare_snapshot resume port.list port.connect "
+         "log").split()
 
 
 def vectors(kind):
@@ -219,11 +219,3 @@ def test_nil_is_absent_and_integers_come_in_any_width(spec_conn):
     spec_conn.send(b"\x94\x00\xd3" + (9000).to_bytes(8, "big") +
                    b"\xdb\0\0\0\x04exec\xdf\0\0\0\x02\xd9\x03cmd\xc6\0\0\0\x04true\xaamax_output\xd3\0\0\0\0\0\0\0\x05")
     assert call.wait()["exit_code"] == 0
-
-
-@pytest.mark.parametrize("field, value", [
-    ("stdin_open", True), ("stdin_open", False), ("pty", {"rows": 24, "cols": 80}), ("pty", 5),
-    ("key", "k"),
-])
-def test_exec_fields_of_later_versions_are_unsupported(spec_conn, field, value):
-    assert flaw(spec_conn, "exec", cmd="true", **{field: value}) == ("unsupported", field)

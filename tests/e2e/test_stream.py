@@ -62,7 +62,7 @@ def test_an_error_before_the_start_opens_no_stream(guestd):
 def test_output_comes_while_the_program_runs(client, folder):
     stream = client.commands.exec_stream("echo first; until [ -e go ]; do sleep 0.01; done; echo second",
                                          cwd=str(folder))
-    data = [item for item in (stream.request.next(20), stream.request.next(20)) if isinstance(item, Data)]
+    data = [item for item in (stream.next(20), stream.next(20)) if isinstance(item, Data)]
     assert data == [Data("stdout", 0, b"first\n")]
     (folder / "go").touch()
     assert [item.data for item in stream if isinstance(item, Data)] == [b"second\n"]
@@ -161,8 +161,8 @@ def test_many_streams_at_once_are_each_whole(client):
 
 def test_cancel_ends_the_tree_with_a_result(guestd, client):
     stream = client.commands.exec_stream("sleep 60 & setsid sleep 60 & echo up; wait", kill_grace=5)
-    assert stream.request.next(20).event == "started"
-    assert stream.request.next(20).data == b"up\n"
+    assert stream.next(20).event == "started"
+    assert stream.next(20).data == b"up\n"
     stream.cancel()
     result = stream.result(20)
     assert (result.reason, result.exit_code) == ("cancelled", 137)
@@ -180,7 +180,7 @@ def test_cancel_of_a_captured_exec(guestd, client):
 def test_cancel_gives_the_grace_that_was_asked(client, folder):
     script = "trap 'echo bye > said; exit 0' TERM; echo up; while :; do sleep 0.01; done"
     stream = client.commands.exec_stream(script, cwd=str(folder), kill_grace=20)
-    while not isinstance(stream.request.next(20), Data):
+    while not isinstance(stream.next(20), Data):
         pass
     stream.cancel()
     assert stream.result(20).reason == "cancelled"
