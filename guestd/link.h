@@ -7,13 +7,31 @@
  * The agent speaks for clients and may be captured by one: the supervisor bounds every number here
  * itself. Neither end ever blocks on the link: a full link sets a flag, and the job table (the
  * truth) is compared later.
+ *
+ * Versions. `upgrade` brings agents and supervisors of different builds together, so
+ *
+ * - what is here stays as it is: a struct only grows at its end, an enum only gets new values at
+ *   its end, and then LINK_VERSION goes up. A struct that bytes follow (LINK_INPUT) doesn't grow.
+ *   struct link_config is the last member of LINK_HELLO, so that both can grow: the one at its
+ *   end, the other into `later`.
+ * - LINK_HELLO tells the supervisor's version and the oldest it speaks with. An agent that is older
+ *   than that, or doesn't know the supervisor's, says so on stderr and exits with
+ * LINK_EXIT_VERSION. Else an agent of another version answers LINK_SPEAKS first of all.
+ * - From then on both take a longer struct cut to what they know, and a shorter one as if zeros
+ *   followed. Of equal versions every size must fit exactly.
+ * - The younger side sends nothing that the older doesn't know: the agent goes by LINK_HELLO, the
+ *   supervisor by LINK_SPEAKS. What can't be said to an old supervisor is answered `unsupported`.
  */
 #pragma once
 
 #include <stdint.h>
 #include <sys/resource.h>
 
+#ifndef LINK_VERSION /* a test builds a guestd of another one */
 #define LINK_VERSION 2
+#define LINK_LEAST 2 /* the oldest version that this build speaks with */
+#endif
+#define LINK_EXIT_VERSION 77      /* the agent's exit code: no common version */
 #define LINK_FD 3                 /* the agent's end, when it starts */
 #define LINK_ROLE "agent-on-link" /* the only argument of guestd as the agent */
 #define LINK_LISTENERS 8
@@ -53,6 +71,7 @@ enum link_type {
     LINK_ADOPT,   /* link_job_ref: who opened it is back after an agent's death; BLOCK stays */
     LINK_UPGRADE, /* link_upgrade + the executable, a sealed memfd; answered by LINK_DONE */
     LINK_STORED,  /* link_job_ref: the agent has nothing mapped of the store before LINK_STORE */
+    LINK_SPEAKS,  /* link_speaks: the agent's version, where it isn't the supervisor's */
 };
 
 struct link_header {
@@ -112,6 +131,13 @@ struct link_hello {
     uint64_t reaped_orphans;
     uint64_t processes_started;
     struct rlimit nofile; /* the original one, for children and for `info` */
+    uint32_t least;       /* the oldest agent's version that the supervisor speaks with */
+    uint32_t reexecs;     /* how often the supervisor executed another file */
+    uint32_t upgrade;     /* enum link_upgrade_state, if this agent comes to serve */
+    uint32_t pad;
+    double upgrade_at;   /* unix seconds; 0: never */
+    char supervisor[32]; /* the supervisor's build, as `hello` tells the agent's */
+    uint64_t later[8];   /* zeros: room to grow */
     uint32_t listeners;
     struct link_listener listener[LINK_LISTENERS]; /* in the order of the fds */
     struct link_config config;
@@ -121,6 +147,12 @@ struct link_hello {
 struct link_counts {
     struct link_header h;
     uint64_t reaped_orphans;
+};
+
+struct link_speaks {
+    struct link_header h;
+    uint32_t version; /* LINK_VERSION */
+    uint32_t pad;
 };
 
 struct link_serving {
@@ -383,8 +415,20 @@ struct link_power {
     uint32_t grace_ms;
 };
 
+/*
+ * Another executable for the agent, and with the flag for the supervisor. LINK_DONE comes before
+ * the swap: 0; EBUSY: one is under way, guestd stops, or a start hangs; ENOEXEC: the file doesn't
+ * read this supervisor's state; EINVAL: no sealed memfd. Then the link's end is the agent's call to
+ * send its last answers and go. One that isn't serving in 5 s is replaced by the one before.
+ */
 enum link_upgrade_flags {
     LINK_UPGRADE_SUPERVISOR = 1 << 0, /* the supervisor executes the file too */
+};
+enum link_upgrade_state {
+    LINK_UPGRADE_NONE,
+    LINK_UPGRADE_PENDING,
+    LINK_UPGRADE_DONE,
+    LINK_UPGRADE_ROLLED_BACK,
 };
 struct link_upgrade {
     struct link_header h;

@@ -9,6 +9,7 @@
 #include <sys/sysinfo.h>
 
 #include "proto/limits.h"
+#include "version.h"
 
 #define GRACE_DEFAULT_MS 5000
 #define LOG_LEVEL_DEFAULT 2 /* info */
@@ -219,7 +220,7 @@ static int take(struct settings *settings, int value, const char *name, const ch
         print_help();
         return 1;
     case OPTION_VERSION:
-        puts("guestd " GUESTD_VERSION);
+        printf("guestd %s\n", guestd_version);
         return 1;
     case '?':
         fputs("guestd: see guestd --help\n", stderr);

@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "agent/ready.h"
 
 enum { LINGER_NS = 50000 };
+enum { LEAVE_MS = 250, LEAVE_LOOK_MS = 2 }; /* clients that take nothing are not waited for */
 #define TELL_ACTIVE_S 0.5 /* so exactly does last_active_at survive an agent's death */
 
 _Static_assert(LIMIT_COUNT <= LINK_LIMITS, "the limits travel in link_config");
@@ -59,6 +61,11 @@ int agent_power(struct agent *agent, enum link_power_mode mode, uint32_t grace_m
     return link_power(agent->link, mode, grace_ms, done, arg);
 }
 
+int agent_upgrade(struct agent *agent, int executable, uint32_t flags,
+                  void (*done)(int err, void *arg), void *arg) {
+    return link_upgrade(agent->link, executable, flags, done, arg);
+}
+
 static void on_flush_later(uv_idle_t *idle) {
     struct agent *agent = idle->data;
     bool linger = uv_hrtime() < agent->linger_until_ns;
@@ -74,13 +81,19 @@ void agent_flush_later(struct agent *agent) {
     uv_idle_start(&agent->flush_later, on_flush_later);
 }
 
+static void close_listeners(struct agent *agent) {
+    for (unsigned i = 0; i < LINK_LISTENERS; i++) {
+        listener_close(agent->listener[i]);
+        agent->listener[i] = NULL;
+    }
+}
+
 void agent_end(struct agent *agent, int code) {
     if (agent->ending)
         return;
     agent->ending = true;
     agent->exit_code = code;
-    for (unsigned i = 0; i < LINK_LISTENERS; i++)
-        listener_close(agent->listener[i]);
+    close_listeners(agent);
     ready_close(agent);
     while (agent->conns)
         conn_close(agent->conns);
@@ -88,6 +101,26 @@ void agent_end(struct agent *agent, int code) {
     lag_close(agent->lag);
     pool_close(&agent->pool);
     uv_close((uv_handle_t *)&agent->flush_later, NULL);
+    uv_close((uv_handle_t *)&agent->leave, NULL);
+}
+
+static void on_leave(uv_timer_t *timer) {
+    struct agent *agent = timer->data;
+    bool waiting = false;
+
+    for (struct conn *conn = agent->conns; conn; conn = conn->next)
+        waiting = waiting || !conn_written(conn);
+    if (!waiting || uv_now(&agent->loop) >= agent->leave_by_ms)
+        agent_end(agent, 0);
+}
+
+void agent_leave(struct agent *agent) {
+    if (agent->ending || agent->leave_by_ms)
+        return;
+    agent->leave_by_ms = uv_now(&agent->loop) + LEAVE_MS;
+    close_listeners(agent);
+    uv_timer_start(&agent->leave, on_leave, LEAVE_LOOK_MS, LEAVE_LOOK_MS);
+    on_leave(&agent->leave);
 }
 
 /* What arrives by signal is the supervisor's business; a lost client must not kill the agent. */
@@ -132,6 +165,8 @@ static int start(struct agent *agent, int (*confine)(void)) {
     pool_init(agent);
     uv_idle_init(&agent->loop, &agent->flush_later);
     agent->flush_later.data = agent;
+    uv_timer_init(&agent->loop, &agent->leave);
+    agent->leave.data = agent;
     agent->lag = &lag;
     lag_init(agent->lag, &agent->loop);
     agent->jobs = jobs_new(agent);
@@ -155,7 +190,7 @@ int agent_main(int (*confine)(void)) {
     r = start(&agent, confine);
     if (r < 0) {
         log_error("start: %s", strerror(-r));
-        return 1;
+        return r == -EPROTONOSUPPORT ? LINK_EXIT_VERSION : 1;
     }
     uv_run(&agent.loop, UV_RUN_DEFAULT);
     agent.jobs = jobs_free(agent.jobs);

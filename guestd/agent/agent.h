@@ -43,6 +43,7 @@ struct agent {
     uint32_t unauthenticated, draining;
     struct conn *again; /* used up their turn, go on from the idle handle */
     uv_idle_t flush_later;
+    uv_timer_t leave;
     uint64_t linger_until_ns;
     struct pool pool;
     uint64_t held; /* bytes of large requests in flight */
@@ -50,6 +51,7 @@ struct agent {
 
     bool ending;
     int exit_code;
+    uint64_t leave_by_ms;  /* 0: it stays */
     bool stopping;         /* LINK_STOPPING came: new work is `busy` */
     double told_active_at; /* to the supervisor */
     double last_active_at; /* unix seconds: exec, input and touching pings move it */
@@ -68,6 +70,9 @@ int agent_main(int (*confine)(void));
 /* Ends the loop: handles are closed by their owners, then agent_main returns `code`. */
 void agent_end(struct agent *agent, int code);
 
+/* The same as an orderly end, when what is answered already has been written, or after a moment. */
+void agent_leave(struct agent *agent);
+
 /* Has conn_flush_again called in the loop's next round. */
 void agent_flush_later(struct agent *agent);
 
@@ -85,6 +90,11 @@ double agent_lag_ms(const struct agent *agent, double share);
  * Returns 0 or -errno. */
 int agent_power(struct agent *agent, enum link_power_mode mode, uint32_t grace_ms,
                 void (*done)(int err, void *arg), void *arg);
+
+/* Asks it to start the next agent from that file, which it consumes: `done` as above, but 0 comes
+ * before this agent ends. `flags`: enum link_upgrade_flags. */
+int agent_upgrade(struct agent *agent, int executable, uint32_t flags,
+                  void (*done)(int err, void *arg), void *arg);
 
 /* unix seconds, as `*_at` fields tell them */
 double agent_now(void);

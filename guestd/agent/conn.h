@@ -104,6 +104,8 @@ void conn_send_data(struct conn *conn, struct out *head, const void *data, size_
 void conn_flush(struct conn *conn);
 /* Above the high mark: takes no requests and sends no stream data. */
 bool conn_full(const struct conn *conn);
+/* Nothing that was answered still waits for the socket. */
+bool conn_written(const struct conn *conn);
 /* Nothing of what is queued will be written. */
 void conn_write_drop(struct conn *conn);
 /* Goes on with this one, reading and writing, when others had their turn. */

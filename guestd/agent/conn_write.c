@@ -40,6 +40,10 @@ bool conn_full(const struct conn *conn) {
            (bytes > 0 && agent->stats.queued_bytes > agent->limit[LIMIT_queue_total]);
 }
 
+bool conn_written(const struct conn *conn) {
+    return queued(conn) == 0;
+}
+
 static bool low(const struct conn *conn) {
     return queued(conn) <= conn->agent->limit[LIMIT_queue_connection] / 2;
 }

@@ -9,6 +9,7 @@
 #include "agent/job_table.h"
 #include "agent/link_message.h"
 #include "agent/log.h"
+#include "version.h"
 
 #define TURN 64 /* messages read before the loop looks at anybody else */
 
@@ -35,9 +36,18 @@ struct link {
     struct waiting *first, **last;
     struct asked *asked;
     uint64_t requests;
+    bool over; /* the supervisor has shut its end: nothing reaches it any more */
 };
 
 /* ── the start ── */
+
+static bool understood(const struct link_hello *hello) {
+    if (hello->version >= guestd_link_least && guestd_link_version >= hello->least)
+        return true;
+    log_error("the supervisor speaks version %u (at least %u) of the link, this agent %u (%u)",
+              hello->version, hello->least, guestd_link_version, guestd_link_least);
+    return false;
+}
 
 int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
     union link_message message;
@@ -47,11 +57,16 @@ int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
 
     if (r < 0)
         return r;
-    if (message.h.type != LINK_HELLO || message.hello.version != LINK_VERSION ||
-        message.hello.listeners > LINK_LISTENERS || message.hello.config.token_len > LINK_TOKEN) {
+    if (message.h.type == LINK_HELLO && !understood(&message.hello))
+        r = -EPROTONOSUPPORT;
+    else if (message.h.type != LINK_HELLO || message.hello.listeners > LINK_LISTENERS ||
+             message.hello.config.token_len > LINK_TOKEN)
+        r = -EPROTO;
+    if (r < 0) {
         link_message_close(fds, n_fds);
-        return -EPROTO;
+        return r;
     }
+    link_message_speak(message.hello.version);
     agent->hello = message.hello;
     memcpy(ret_listeners, fds, n_fds * sizeof(int));
     return 0;
@@ -84,6 +99,15 @@ static int read_table(struct agent *agent) {
     }
 }
 
+/* First of all: the sizes of what follows are ours. */
+static void speak(struct link *link) {
+    struct link_speaks message = {.h = {LINK_SPEAKS, sizeof(message)},
+                                  .version = guestd_link_version};
+
+    if (link->agent->hello.version != guestd_link_version)
+        link_send(link, &message, NULL, 0);
+}
+
 int link_start(struct agent *agent) {
     struct link *link = calloc(1, sizeof(*link));
     int r;
@@ -99,6 +123,7 @@ int link_start(struct agent *agent) {
     }
     link->poll.data = link;
     agent->link = link;
+    speak(link);
     r = read_table(agent);
     if (r < 0) {
         link_close(agent);
@@ -132,7 +157,7 @@ int link_send(struct link *link, const void *message, const int *fds, unsigned n
     const struct link_header *header = message;
     int r = 0;
 
-    if (link)
+    if (link && !link->over)
         r = link->first ? -EAGAIN : link_message_send(message, header->size, fds, n_fds);
     if (r == -EAGAIN) {
         r = queue(link, message, header->size, fds, n_fds);
@@ -228,6 +253,18 @@ int link_power(struct link *link, enum link_power_mode mode, uint32_t grace_ms, 
     return link_send(link, &message, NULL, 0) < 0 ? take_back(link) : 0;
 }
 
+int link_upgrade(struct link *link, int executable, uint32_t flags, link_done_fn *done, void *arg) {
+    struct asked *asked = ask(link, done, arg);
+    struct link_upgrade message = {.h = {LINK_UPGRADE, sizeof(message)}, .flags = flags};
+
+    if (!asked) {
+        link_message_close(&executable, 1);
+        return -ENOMEM;
+    }
+    message.request = asked->request;
+    return link_send(link, &message, &executable, 1) < 0 ? take_back(link) : 0;
+}
+
 /* ── the loop ── */
 
 /* Consumes the fd. Returns 0 or a negative errno that means a broken supervisor. */
@@ -281,10 +318,15 @@ static void read_turn(struct link *link) {
             r = handle(link, &message, n_fds ? fds[0] : -1);
         if (r == 0)
             continue;
-        if (r != -EPIPE && r != -ECONNRESET)
-            log_error("the link to the supervisor: %s", strerror(-r));
         uv_poll_stop(&link->poll);
-        agent_end(link->agent, r == -EPIPE || r == -ECONNRESET ? 0 : 1);
+        /* From here on nothing is ordered: that connections go now is not their clients' wish. */
+        link->over = true;
+        if (r == -EPIPE || r == -ECONNRESET) {
+            agent_leave(link->agent);
+        } else {
+            log_error("the link to the supervisor: %s", strerror(-r));
+            agent_end(link->agent, 1);
+        }
         return;
     }
 }

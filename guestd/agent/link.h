@@ -14,7 +14,8 @@ struct link;
 
 /*
  * Reads LINK_HELLO from LINK_FD, blocking, before the loop runs and before the seccomp filter is
- * loaded: fills agent->hello and up to LINK_LISTENERS fds. Returns 0 or -errno.
+ * loaded: fills agent->hello and up to LINK_LISTENERS fds. Returns 0, -errno, or -EPROTONOSUPPORT
+ * (said already) when there is no version that both speak.
  */
 int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]);
 
@@ -35,5 +36,7 @@ int link_signal(struct link *link, uint64_t job, int signal, enum link_scope sco
                 link_done_fn *done, void *arg);
 int link_power(struct link *link, enum link_power_mode mode, uint32_t grace_ms, link_done_fn *done,
                void *arg);
+/* `flags`: enum link_upgrade_flags. Consumes the executable in any case. */
+int link_upgrade(struct link *link, int executable, uint32_t flags, link_done_fn *done, void *arg);
 
 void link_close(struct agent *agent);

@@ -7,6 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "version.h"
+
+static bool foreign; /* the supervisor speaks another version */
+
+void link_message_speak(uint32_t version) {
+    foreign = version != guestd_link_version;
+}
+
 /* How large a message of this type is; 0: none that an agent gets. */
 static size_t size_of(uint32_t type) {
     switch (type) {
@@ -51,9 +59,20 @@ static unsigned fds_of(const union link_message *message) {
     }
 }
 
-static bool fits(const union link_message *message, size_t len, unsigned n_fds) {
-    return len >= sizeof(message->h) && message->h.size == len && len == size_of(message->h.type) &&
-           n_fds == fds_of(message);
+/* LINK_HELLO comes before anybody knows whose version it is. What every version has of it: */
+#define HELLO_LEAST offsetof(struct link_hello, later)
+
+/* `len`: as it was sent, `got`: of that, what is here. Makes it as long as its type. */
+static bool fit(union link_message *message, size_t len, size_t got, unsigned n_fds) {
+    size_t size = len >= sizeof(message->h) ? size_of(message->h.type) : 0;
+    bool hello = size > 0 && message->h.type == LINK_HELLO && len >= HELLO_LEAST;
+
+    if (size == 0 || message->h.size != len || (len != size && !foreign && !hello))
+        return false;
+    if (got < size)
+        memset((char *)message + got, 0, size - got);
+    message->h.size = (uint32_t)size;
+    return n_fds == fds_of(message);
 }
 
 void link_message_close(const int *fds, unsigned n) {
@@ -85,17 +104,19 @@ int link_message_receive(union link_message *message, int fds[LINK_FDS_MAX], uns
                             .msg_iovlen = 1,
                             .msg_control = &control,
                             .msg_controllen = sizeof(control)};
+    size_t got;
     ssize_t n;
 
     do
-        n = recvmsg(LINK_FD, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        n = recvmsg(LINK_FD, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     if (n == 0)
         return -EPIPE;
     *ret_n_fds = take_fds(&header, fds);
-    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || !fits(message, (size_t)n, *ret_n_fds)) {
+    got = (size_t)n < sizeof(*message) ? (size_t)n : sizeof(*message);
+    if ((header.msg_flags & MSG_CTRUNC) || !fit(message, (size_t)n, got, *ret_n_fds)) {
         link_message_close(fds, *ret_n_fds);
         return -EBADMSG;
     }

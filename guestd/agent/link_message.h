@@ -23,6 +23,10 @@ union link_message {
     struct link_counts counts;
 };
 
+/* The supervisor's version, from LINK_HELLO: of another than ours, what is longer than we know is
+ * cut, what is shorter goes on in zeros (guestd/link.h, "Versions"). */
+void link_message_speak(uint32_t version);
+
 /* Returns 0 with a message and its fds, which are the caller's now; -EAGAIN; -EPIPE when the
  * supervisor is gone; -EBADMSG; -errno. */
 int link_message_receive(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds);

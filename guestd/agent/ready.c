@@ -12,6 +12,7 @@
 #include "proto/address.h"
 #include "proto/frame.h"
 #include "proto/message.h"
+#include "version.h"
 
 enum {
     FIRST_RETRY_MS = 10,
@@ -45,7 +46,7 @@ static struct out *pack_request(const struct agent *agent) {
     pack_text(&out->pk, "ready");
     msgpack_pack_map(&out->pk, 4);
     pack_kv_text(&out->pk, "boot_id", hello->boot_id);
-    pack_kv_text(&out->pk, "version", GUESTD_VERSION);
+    pack_kv_text(&out->pk, "version", guestd_version);
     pack_kv_uint(&out->pk, "uptime_ms",
                  (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
     pack_text(&out->pk, "listen");

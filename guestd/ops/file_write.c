@@ -8,6 +8,7 @@
 #include "files/litter.h"
 #include "files/user.h"
 #include "ops/file_reply.h"
+#include "ops/sha256.h"
 #include "proto/message.h"
 
 enum {
@@ -32,23 +33,6 @@ static const struct field fields[] = {
     FIELD(write_params, atomic, BOOL),
     FIELDS_END,
 };
-
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool parse_sha256(const char *text, uint8_t out[32]) {
-    for (unsigned i = 0; i < 64; i++) {
-        int digit = hex_digit(text[i]);
-        if (digit < 0)
-            return false;
-        out[i / 2] = (uint8_t)(out[i / 2] << 4 | digit);
-    }
-    return text[64] == '\0';
-}
 
 /* What excludes each other. Returns the field that is one too many, or NULL. */
 static const char *contradiction(const struct write_params *p, const char **ret_text) {
@@ -143,7 +127,7 @@ static void run(struct call *call, const void *params) {
         call_fail(call, STATUS_INTERNAL, ENOMEM, NULL, "out of memory");
         return;
     }
-    if (p->sha256 && !field && !parse_sha256(p->sha256, write->sha256)) {
+    if (p->sha256 && !field && !sha256_parse(p->sha256, write->sha256)) {
         field = "sha256";
         text = "64 hex digits";
     }

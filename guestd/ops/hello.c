@@ -6,6 +6,7 @@
 #include "proto/limits.h"
 #include "proto/message.h"
 #include "sandbox/profile.h"
+#include "version.h"
 
 struct hello_params {
     uint64_t present;
@@ -81,7 +82,7 @@ static void run(struct call *call, const void *params) {
         return;
     pk = call_reply_begin(call, 8);
     pack_kv_int(pk, "protocol", PROTOCOL_VERSION);
-    pack_kv_text(pk, "version", GUESTD_VERSION);
+    pack_kv_text(pk, "version", guestd_version);
     pack_kv_text(pk, "boot_id", agent->hello.boot_id);
     snprintf(instance, sizeof instance, "%016llx", (unsigned long long)agent->hello.job_nonce);
     pack_kv_text(pk, "instance", instance);

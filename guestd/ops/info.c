@@ -6,6 +6,7 @@
 #include "capsule/identity.h"
 #include "capsule/metrics.h"
 #include "proto/message.h"
+#include "version.h"
 
 struct info_params {
     uint64_t present;
@@ -54,12 +55,24 @@ static void pack_metrics(msgpack_packer *pk, const struct agent *agent,
     pack_kv_uint(pk, "dropped_bytes", agent->stats.dropped_bytes);
 }
 
+static void pack_upgrade(msgpack_packer *pk, const struct link_hello *hello) {
+    static const char *const states[] = {"none", "pending", "done", "rolled_back"};
+
+    pack_text(pk, "upgrade");
+    msgpack_pack_map(pk, 2);
+    pack_kv_text(pk, "state", states[hello->upgrade % 4]);
+    if (hello->upgrade == LINK_UPGRADE_NONE)
+        pack_kv_nil(pk, "at");
+    else
+        pack_kv_double(pk, "at", hello->upgrade_at);
+}
+
 static void reply(struct work *work, int result) {
     const struct readings *readings = (struct readings *)work;
     const struct agent *agent = call_agent(work->call);
-    msgpack_packer *pk = call_reply_begin(work->call, 12);
+    msgpack_packer *pk = call_reply_begin(work->call, 15);
 
-    pack_kv_text(pk, "version", GUESTD_VERSION);
+    pack_kv_text(pk, "version", guestd_version);
     pack_kv_text(pk, "boot_id", agent->hello.boot_id);
     pack_kv_name(pk, "kernel", readings->identity.kernel);
     pack_kv_name(pk, "arch", readings->identity.arch);
@@ -70,6 +83,9 @@ static void reply(struct work *work, int result) {
     pack_kv_int(pk, "agent_uptime_ms", since_ms(agent->started_ns));
     pack_kv_uint(pk, "restarts", agent->hello.restarts);
     pack_kv_nil(pk, "template"); /* configure tells it */
+    pack_kv_text(pk, "supervisor_version", agent->hello.supervisor);
+    pack_kv_uint(pk, "reexecs", agent->hello.reexecs);
+    pack_upgrade(pk, &agent->hello);
     pack_metrics(pk, agent, readings);
     call_reply_end(work->call);
 }

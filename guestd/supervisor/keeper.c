@@ -29,7 +29,7 @@ static void become_agent(const struct supervisor *supervisor, int link) {
     if (getppid() != supervisor->pid)
         _exit(1); /* the supervisor died before the line above */
     /* It may be LINK_FD itself. */
-    int executable = fcntl(supervisor->options->executable, F_DUPFD_CLOEXEC, LINK_FD + 1);
+    int executable = fcntl(upgrade_executable(supervisor), F_DUPFD_CLOEXEC, LINK_FD + 1);
     if (link == LINK_FD)
         fcntl(link, F_SETFD, 0);
     else if (dup2(link, LINK_FD) < 0)
@@ -70,7 +70,7 @@ static int start(struct supervisor *supervisor) {
     keeper->link.fd = ends[0];
     keeper->generation++;
     keeper->served = keeper->blocked = keeper->greeted = false;
-    keeper->ping_owed = keeper->pong_owed = false;
+    keeper->ping_owed = keeper->pong_owed = keeper->dismissed = keeper->foreign = false;
     keeper->connections = 0;
     keeper->counts_owed = false;
     err = loop_add(&supervisor->loop, &keeper->link, EPOLLIN);
@@ -121,14 +121,30 @@ static void close_link(struct supervisor *supervisor) {
 
 void keeper_kill(struct supervisor *supervisor, const char *why) {
     struct keeper *keeper = &supervisor->keeper;
-    if (keeper->link.fd < 0)
+    if (keeper->link.fd < 0 && !keeper->dismissed)
         return;
+    keeper->dismissed = false;
     close_link(supervisor);
     if (supervisor->power.leaving)
         return; /* it was asked to go */
     note("the agent is ended: %s", why);
     if (keeper->pid > 0)
         kill(keeper->pid, SIGKILL); /* our child, not reaped yet: the number is its own */
+}
+
+void keeper_lost(struct supervisor *supervisor) {
+    if (supervisor->keeper.dismissed)
+        close_link(supervisor);
+    else
+        keeper_kill(supervisor, "it closed the link");
+}
+
+void keeper_dismiss(struct supervisor *supervisor) {
+    struct keeper *keeper = &supervisor->keeper;
+    if (keeper->link.fd < 0)
+        return;
+    keeper->dismissed = true;
+    shutdown(keeper->link.fd, SHUT_WR);
 }
 
 bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
@@ -148,8 +164,10 @@ bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status) {
     }
     if (WIFSIGNALED(wait_status))
         note("the agent died of signal %d", WTERMSIG(wait_status));
-    else
+    else if (!keeper->dismissed)
         note("the agent ended with %d", WEXITSTATUS(wait_status));
+    if (upgrade_agent_gone(supervisor))
+        return true;
     if (keeper->served)
         keeper->backoff_ns = 0;
     else if (keeper->backoff_ns == 0)

@@ -23,6 +23,8 @@ struct keeper {
     bool ping_owed;      /* LINK_PING */
     bool pong_owed;      /* by the agent */
     bool blocked;        /* the link is full */
+    bool dismissed;      /* our half of it is shut: nothing more to say */
+    bool foreign;        /* its LINK_VERSION isn't ours */
     uint32_t connections;
     int64_t backoff_ns;
     struct waiter *done, **last_done; /* LINK_DONE messages to send, see tell.h */
@@ -39,5 +41,10 @@ void keeper_start(struct supervisor *supervisor);
 bool keeper_reaped(struct supervisor *supervisor, pid_t pid, int wait_status);
 /* For an agent that breaks the rules of the link, or hangs. */
 void keeper_kill(struct supervisor *supervisor, const char *why);
+/* Its end of the link is closed: an end that was asked for, or a reason to kill it. */
+void keeper_lost(struct supervisor *supervisor);
+/* It reads what is still in the link, sends its last answers and ends by itself; what it orders
+ * until then counts. Who waits for that has a deadline of his own. */
+void keeper_dismiss(struct supervisor *supervisor);
 /* Connections or jobs came or went: should it be pinged? */
 void keeper_watch(struct supervisor *supervisor);

@@ -15,6 +15,7 @@
 #include "supervisor/tell.h"
 #include "supervisor/terminal.h"
 #include "supervisor/tree.h"
+#include "supervisor/upgrade.h"
 
 #define MESSAGES_A_TURN 32
 #define FDS_MAX 2
@@ -29,6 +30,8 @@ union order {
     struct link_resize resize;
     struct link_signal signal;
     struct link_power power;
+    struct link_upgrade upgrade;
+    struct link_speaks speaks;
     struct {
         struct link_input head;
         uint8_t bytes[LINK_INPUT_MAX];
@@ -58,6 +61,10 @@ static size_t size_of(const union order *order) {
         return sizeof(struct link_signal);
     case LINK_POWER:
         return sizeof(struct link_power);
+    case LINK_UPGRADE:
+        return sizeof(struct link_upgrade);
+    case LINK_SPEAKS:
+        return sizeof(struct link_speaks);
     case LINK_INPUT:
         return order->h.size >= sizeof(struct link_input) && order->input.head.len <= LINK_INPUT_MAX
                    ? sizeof(struct link_input) + order->input.head.len
@@ -67,7 +74,21 @@ static size_t size_of(const union order *order) {
     }
 }
 
+/* An agent of another version is to be understood as far as both know (guestd/link.h, "Versions"):
+ * makes the order as long as its type. */
+static bool fit(const struct keeper *keeper, union order *order, size_t len) {
+    size_t size = len >= sizeof order->h && order->h.size == len ? size_of(order) : 0;
+    if (size == 0 || (size != len && (!keeper->foreign || order->h.type == LINK_INPUT)))
+        return false;
+    if (len < size)
+        memset((char *)order + len, 0, size - len);
+    order->h.size = (uint32_t)size;
+    return true;
+}
+
 static void take_serving(struct supervisor *supervisor, const struct link_serving *order) {
+    if (!supervisor->keeper.served)
+        upgrade_served(supervisor);
     supervisor->keeper.served = true;
     supervisor->keeper.connections = order->connections;
     supervisor->last_active_at = order->last_active_at;
@@ -179,13 +200,19 @@ static const char *take_input(struct supervisor *supervisor, const struct link_i
     return task != NULL ? input_take(task, order, bytes) : NULL;
 }
 
-/* Returns NULL or what is wrong with it. Takes over the fds only of a LINK_SPAWN, and sets *n_fds
- * to 0 then. */
-static const char *obey(struct supervisor *supervisor, const union order *order, ssize_t len,
+/* Returns NULL or what is wrong with it. Takes over the fds only of a LINK_SPAWN or LINK_UPGRADE,
+ * and sets *n_fds to 0 then. */
+static const char *obey(struct supervisor *supervisor, union order *order, ssize_t len,
                         const int *fds, unsigned *n_fds) {
-    if (len < (ssize_t)sizeof order->h || order->h.size != (size_t)len ||
-        size_of(order) != (size_t)len)
+    if (!fit(&supervisor->keeper, order, (size_t)len))
         return "a message of no known shape";
+    if (order->h.type == LINK_UPGRADE) {
+        if (*n_fds != 1)
+            return "an upgrade without its file";
+        *n_fds = 0;
+        upgrade_take(supervisor, &order->upgrade, fds[0]);
+        return NULL;
+    }
     if (order->h.type == LINK_SPAWN) {
         unsigned wanted = (order->spawn.flags & LINK_SPAWN_STDIN) != 0 ? 2 : 1;
         if (*n_fds != wanted || (order->spawn.flags & LINK_SPAWN_MAIN) != 0 ||
@@ -229,6 +256,9 @@ static const char *obey(struct supervisor *supervisor, const union order *order,
         break;
     case LINK_POWER:
         take_power(supervisor, &order->power);
+        break;
+    case LINK_SPEAKS:
+        supervisor->keeper.foreign = order->speaks.version != LINK_VERSION;
         break;
     case LINK_INPUT:
         return take_input(supervisor, &order->input.head, order->input.bytes);
@@ -287,7 +317,9 @@ static bool take_one(struct supervisor *supervisor) {
         wrong = obey(supervisor, &order, len, fds, &n_fds);
     for (unsigned i = 0; i < n_fds; i++)
         close(fds[i]);
-    if (wrong != NULL)
+    if (len <= 0)
+        keeper_lost(supervisor);
+    else if (wrong != NULL)
         keeper_kill(supervisor, wrong);
     return wrong == NULL;
 }

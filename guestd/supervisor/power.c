@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,8 +56,7 @@ static void leave(struct supervisor *supervisor) {
         supervisor->loop.stop = true;
         return;
     }
-    if (keeper->link.fd >= 0)
-        shutdown(keeper->link.fd, SHUT_WR);
+    keeper_dismiss(supervisor);
     arm(supervisor, LEAVE_WAIT_NS);
 }
 

@@ -11,6 +11,7 @@
 #include "supervisor/supervisor.h"
 #include "supervisor/task.h"
 #include "supervisor/tree.h"
+#include "supervisor/upgrade.h"
 
 struct supervisor {
     const struct supervisor_options *options;
@@ -26,6 +27,7 @@ struct supervisor {
     struct deadline spawn_stuck; /* all 16 do */
     struct keeper keeper;
     struct power power;
+    struct upgrade upgrade;
 
     bool is_init; /* the machine's init */
     bool cgroups;

@@ -167,6 +167,7 @@ static int start(struct supervisor *supervisor) {
                                                .most_each = supervisor->options->stdin_buffer};
     power_init(supervisor);
     keeper_init(supervisor);
+    upgrade_init(supervisor, supervisor->options->executable);
     err = spawn_init(supervisor);
     if (err == 0)
         err = tree_init(supervisor);

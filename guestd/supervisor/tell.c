@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "supervisor/state.h"
+#include "version.h"
 
 #define RETRY_NS (10 * MS_NS)
 
@@ -42,7 +44,7 @@ static int send_message(struct supervisor *supervisor, const void *message, size
  */
 static bool say(struct supervisor *supervisor, const void *message, size_t size, int fd) {
     struct keeper *keeper = &supervisor->keeper;
-    if (keeper->link.fd < 0 || !keeper->greeted)
+    if (keeper->link.fd < 0 || !keeper->greeted || keeper->dismissed)
         return false;
     int err = send_message(supervisor, message, size, &fd, fd >= 0);
     if (err == 0)
@@ -91,9 +93,12 @@ void tell_hello(struct supervisor *supervisor) {
         .reaped_orphans = supervisor->reaped_orphans,
         .processes_started = supervisor->processes_started,
         .nofile = supervisor->nursery.nofile,
+        .least = LINK_LEAST,
         .listeners = options->listeners,
         .config = options->config,
     };
+    hello.upgrade = upgrade_state(supervisor, &hello.upgrade_at);
+    snprintf(hello.supervisor, sizeof hello.supervisor, "%s", guestd_version);
     int fd = openat(supervisor->nursery.proc, "sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t len = read(fd, hello.boot_id, sizeof hello.boot_id - 1);
@@ -246,7 +251,7 @@ static bool tell_numbers(struct supervisor *supervisor) {
 
 void tell_owed(struct supervisor *supervisor) {
     struct keeper *keeper = &supervisor->keeper;
-    if (!keeper->greeted || keeper->blocked)
+    if (!keeper->greeted || keeper->blocked || keeper->dismissed)
         return;
     /* First: an agent that reads, however slowly, is to have the chance to answer. */
     if (keeper->ping_owed)
@@ -257,8 +262,11 @@ void tell_owed(struct supervisor *supervisor) {
         keeper->table_told = tell_header(supervisor, LINK_JOBS_END);
     if (keeper->stopping_owed && keeper->table_told)
         keeper->stopping_owed = !tell_header(supervisor, LINK_STOPPING);
-    if (tell_dones(supervisor) && keeper->table_told)
-        tell_numbers(supervisor);
+    if (tell_dones(supervisor)) {
+        upgrade_told(supervisor);
+        if (keeper->table_told)
+            tell_numbers(supervisor);
+    }
 }
 
 void tell_counts(struct supervisor *supervisor) {

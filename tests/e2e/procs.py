@@ -69,6 +69,13 @@ def fds(pid):
     return sorted(found)
 
 
+def arguments(pid):
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return []
+
+
 def exe(pid):
     try:
         return os.readlink("/proc/%d/exe" % pid)

@@ -123,10 +123,10 @@ class Guestd:
         return (self.folder / "stderr").read_text(errors="replace")
 
     def agent(self):
-        """The agent's pid: the supervisor's child that runs the same program."""
+        """The agent's pid: the supervisor's child that was started in this role (guestd/link.h, LINK_ROLE)."""
         def found():
             same = [pid for pid in procs.children(self.pid)
-                    if procs.alive(pid) and procs.exe(pid) == procs.exe(self.pid)]
+                    if procs.alive(pid) and procs.arguments(pid)[-1:] == [b"agent-on-link"]]
             return same[0] if len(same) == 1 else None
         return until(found, "there is one agent")
 

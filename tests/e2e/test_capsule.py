@@ -122,7 +122,8 @@ def test_info(client, guestd):
     info = client.info()
     is_shape(info, {"version": str, "boot_id": str, "kernel": str, "arch": str, "pid1": bool, "cpus": int,
                     "memory": int, "supervisor_uptime_ms": int, "agent_uptime_ms": int, "restarts": int,
-                    "template": (str, type(None)), "metrics": dict})
+                    "template": (str, type(None)), "metrics": dict, "upgrade": dict, "supervisor_version": str,
+                    "reexecs": int})
     assert info["boot_id"] == boot_id() and info["arch"] == os.uname().machine
     assert info["kernel"] == os.uname().release
     assert (info["pid1"], info["restarts"], info["template"]) == (False, 0, None)

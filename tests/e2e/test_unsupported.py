@@ -6,7 +6,7 @@ from expect import fails
 
 METHODS = ["process.input", "process.close_stdin", "process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
-           "port.list", "port.connect", "upgrade", "log"]
+           "port.list", "port.connect", "log"]
 
 FIELDS = {"stdin_open": True, "key": "once"}
 

@@ -16,13 +16,14 @@ PROJECT = {
     "proto": [],
     "proto/client": ["proto"],
     "guestd": ["supervisor", "agent", "sandbox", "proto/address.h", "proto/limits.h", "link.h", "options.h",
-               "sockets.h"],  # main.c and its halves
+               "sockets.h", "version.h"],  # main.c and its halves
     "guestd/link.h": [],
-    "guestd/supervisor": ["capsule", "link.h"],
-    "guestd/agent": ["proto", "link.h", "ops/op.h"],
+    "guestd/version.h": [],
+    "guestd/supervisor": ["capsule", "link.h", "version.h"],
+    "guestd/agent": ["proto", "link.h", "version.h", "ops/op.h"],
     "guestd/agent/dispatch.c": ["proto", "link.h", "ops/op.h", "ops/ops.h"],
     "guestd/ops": ["agent/call.h", "agent/job.h", "agent/agent.h", "agent/outlet.h", "files", "capsule", "sandbox",
-                   "proto"],
+                   "proto", "version.h"],
     "guestd/files": [],
     "guestd/capsule": [],
     "guestd/sandbox": [],

@@ -184,6 +184,7 @@ static inline int set_up(void **state) {
     agent.limit[LIMIT_retained] = 3;
     agent.limit[LIMIT_retained_s] = 600;
     agent.limit[LIMIT_output_total] = 1 << 20;
+    agent.hello.version = LINK_VERSION;
     agent.hello.restarts = 7;
     agent.jobs = jobs_new(&agent);
     assert_non_null(agent.jobs);
