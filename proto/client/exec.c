@@ -1,105 +1,41 @@
-/* exec with its output live: the stream's names become a C program's callbacks. */
-#include <errno.h>
-#include <string.h>
-
+/* exec: a program of one's own, its output live or collected. */
+#include "proto/client/key.h"
 #include "proto/client/params.h"
+#include "proto/client/watch.h"
 
-static bool channel_from_name(const char *name, enum guestproto_channel *ret) {
-    static const char *const names[] = {
-        [GUESTPROTO_STDOUT] = "stdout",
-        [GUESTPROTO_STDERR] = "stderr",
-        [GUESTPROTO_PTY] = "pty",
-    };
+#define EXEC_WINDOW (512u << 10)
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *ret = (enum guestproto_channel)i;
-            return true;
-        }
-    }
-    return false;
-}
+/*
+ * A guest keeps what its reader hasn't credited, up to half of max_output, for a reader that comes
+ * back: a larger window would have bytes under way that nobody has when the agent dies.
+ */
+static uint64_t window_of(const struct guestproto_params *params, uint64_t wanted) {
+    uint64_t half = params_uint(params, "max_output", UINT64_MAX) / 2;
+    uint64_t window = wanted ? wanted : EXEC_WINDOW;
 
-struct run {
-    const struct guestproto_exec *exec;
-    bool begun[GUESTPROTO_PTY + 1];
-};
-
-/* A new program's channels begin at 0. The library holds what follows to what came before. */
-static int begin(struct run *run, enum guestproto_channel channel, uint64_t off) {
-    bool first = !run->begun[channel];
-
-    run->begun[channel] = true;
-    return first && off != 0 ? -EPROTO : 0;
-}
-
-static int on_event(void *context, const char *event, const msgpack_object *params) {
-    const struct guestproto_exec *exec = ((struct run *)context)->exec;
-    struct guestproto_bytes text = {"", 0};
-    char tag[129] = "";
-    int64_t pid = 0;
-
-    if (strcmp(event, "started") != 0 || !exec->started)
-        return 0;
-    guestproto_get_int(params, "pid", &pid);
-    guestproto_get_bytes(params, "tag", &text);
-    if (text.len >= sizeof(tag))
-        return -EPROTO;
-    memcpy(tag, text.data, text.len);
-    return exec->started(exec->context, pid, tag);
-}
-
-static int on_data(void *context, const char *name, uint64_t off, const void *data, size_t len) {
-    const struct guestproto_exec *exec = ((struct run *)context)->exec;
-    enum guestproto_channel channel;
-
-    if (!channel_from_name(name, &channel))
-        return 0;
-    if (begin(context, channel, off) < 0)
-        return -EPROTO;
-    if (!exec->output)
-        return 0;
-    return exec->output(exec->context, channel, off, data, len);
-}
-
-static int on_gap(void *context, const char *name, uint64_t from, uint64_t to) {
-    const struct guestproto_exec *exec = ((struct run *)context)->exec;
-    enum guestproto_channel channel;
-
-    if (!channel_from_name(name, &channel))
-        return 0;
-    if (begin(context, channel, from) < 0)
-        return -EPROTO;
-    if (!exec->gap)
-        return 0;
-    return exec->gap(exec->context, channel, from, to);
-}
-
-static int on_end(void *context, const char *name, uint64_t off) {
-    const struct guestproto_exec *exec = ((struct run *)context)->exec;
-    enum guestproto_channel channel;
-
-    if (!channel_from_name(name, &channel))
-        return 0;
-    if (begin(context, channel, off) < 0)
-        return -EPROTO;
-    if (!exec->end)
-        return 0;
-    return exec->end(exec->context, channel, off);
+    if (half == 0)
+        half = 1;
+    return window < half ? window : half;
 }
 
 int guestproto_exec(struct guestproto *client, struct guestproto_params *params,
                     const struct guestproto_exec *exec, struct guestproto_reply *ret_reply) {
-    struct run run = {.exec = exec};
-    struct guestproto_stream stream = {
-        .context = &run,
-        .window = exec->window,
-        .event = on_event,
-        .data = on_data,
-        .gap = on_gap,
-        .end = on_end,
+    struct watch watch = {.exec = exec, .from_zero = true};
+    struct guestproto_stream stream = watch_stream(&watch);
+    struct ask ask = {
+        .method = "exec",
+        .params = params,
+        .up = exec->input ? UP_STDIN : UP_NONE,
+        .mute = exec->captured,
     };
 
-    params_put_stream(params);
-    return guestproto_call_stream(client, "exec", params, &stream, ret_reply);
+    if (!exec->captured) {
+        params_put_stream(params);
+        stream.window = window_of(params, exec->window);
+    }
+    if (!exec->captured || exec->input)
+        ask.stream = &stream;
+    else
+        stream.window = 0;
+    return key_run(client, &ask, ret_reply);
 }

@@ -20,9 +20,19 @@
  * more.
  *
  * A negative errno leaves the connection closed; call guestproto_connect again. -EPROTO: the guest
- * broke the protocol. -ETIMEDOUT: see guestproto_options. -ECONNRESET: it went away. -ENOTCONN:
- * there is no connection. The exceptions, where the connection lives on, are -ENOMEM and -EMSGSIZE
- * for a request that could not be made, and a callback's own value.
+ * broke the protocol. -ETIMEDOUT: see guestproto_options. -ECONNRESET: it went away. -ESTALE: it
+ * came back, and what was asked about is gone. -ENOTCONN: there is no connection. The exceptions,
+ * where the connection lives on, are -ENOMEM and -EMSGSIZE for a request that could not be made,
+ * and a callback's own value.
+ *
+ * Lost connections. The agent may crash or be replaced, and programs, their output and their stdin
+ * outlive it. So a request whose connection is lost is asked again on a new one where that does no
+ * harm, for a bounded time, and `resumed` is told: an exec joins its run by its key (each has one:
+ * a random one where the caller gave none), live output goes on at its offset, stdin where the
+ * guest has it, an upload at its start, a download where it was; what only looks is asked again.
+ * No byte of output is told twice, and none is missing without a gap. The rest (file.remove,
+ * process.kill, guestproto_call_stream, …) fails with -ECONNRESET as it always did: nobody knows
+ * whether it was done. So does all over `fd:`, which can't be connected again.
  *
  * Trust. Every byte of a guest is held to be hostile: lengths, nesting, object counts, types,
  * stream offsets and credits are checked, and memory grows with bytes that came, never with lengths
@@ -95,6 +105,13 @@ struct guestproto_options {
      * are told in params, not here.
      */
     int timeout_ms;
+    /* How long to look for a lost connection, ms, each time; 0: 10 s; < 0: a lost one is the end.
+     */
+    int resume_ms;
+    /* The connection was lost, and method is asked again on a new one. where: what it goes on from,
+     * "stdout 4096", or "". Must not call back into the client. */
+    void (*resumed)(void *context, const char *method, const char *where);
+    void *resumed_context;
     bool skip_hello; /* say nothing at first; then the limits below are PROTOCOL.md's defaults */
 };
 
@@ -127,6 +144,13 @@ GUESTPROTO_API const struct guestproto_error *guestproto_error(const struct gues
  * GUESTPROTO_CANCELLED). May be called from another thread and from a signal handler.
  */
 GUESTPROTO_API void guestproto_cancel(struct guestproto *client);
+
+/*
+ * The size of the caller's terminal, rows and columns 1 … 4096, for the program of the exec or
+ * attach in flight, or the next one: sent as process.resize once it has started. The newest wins.
+ * May be called from another thread and from a signal handler (SIGWINCH).
+ */
+GUESTPROTO_API void guestproto_set_size(struct guestproto *client, unsigned rows, unsigned cols);
 
 /* ---- params ---- */
 
@@ -237,32 +261,69 @@ enum guestproto_channel {
     GUESTPROTO_PTY,
 };
 
-/* Callbacks as in struct guestproto_stream. */
+struct guestproto_started {
+    int64_t pid;
+    const char *tag;
+    uint64_t stdin_off; /* bytes of its stdin that were taken before: by a run that was joined */
+};
+
+/* Callbacks, and what goes up, as in struct guestproto_stream; all may be NULL. */
 struct guestproto_exec {
     void *context;
-    uint64_t window; /* bytes; 0: 1 MiB */
-    int (*started)(void *context, int64_t pid, const char *tag);
+    uint64_t window; /* bytes; 0: 512 KiB, attached 1 MiB */
+    /* Again after each lost connection. */
+    int (*started)(void *context, const struct guestproto_started *started);
     int (*output)(void *context, enum guestproto_channel channel, uint64_t off, const void *data,
                   size_t len);
     int (*gap)(void *context, enum guestproto_channel channel, uint64_t from, uint64_t to);
     int (*end)(void *context, enum guestproto_channel channel, uint64_t off);
+    /* The program's stdin, which must be open. Its end closes an exec's, and nothing when attached.
+     * Kept by the library until the guest has it. */
+    ssize_t (*input)(void *context, void *buf, size_t len);
+    int input_fd;
+    bool poll_input;
+    /* exec: the output is collected and comes in the reply, or later (`background`); of the
+     * callbacks only input is called. */
+    bool captured;
 };
 
 /*
- * Runs a program in the foreground with its output live: `exec` with `stream: true`, which the call
- * puts. params: at least `cmd`. The reply is the result without stdout and stderr; a program that
- * ran and failed is a success here.
+ * Runs a program: `exec`, with its output live by `stream: true`, which the call puts. params: at
+ * least `cmd`; with input also `stdin_open` or `pty`. The reply of a live one is the result without
+ * stdout and stderr; a program that ran and failed is a success here. With a key that was used, it
+ * joins that run and hears it from its oldest byte that is kept.
+ *
+ * A captured program whose input came from here can't be found again after a lost connection.
  */
 GUESTPROTO_API int guestproto_exec(struct guestproto *client, struct guestproto_params *params,
                                    const struct guestproto_exec *exec,
                                    struct guestproto_reply *ret_reply);
 
+/*
+ * Watches a program that runs, or ran: `process.attach`. params: a selector, and `from`. The reply
+ * is its record, once it has ended. Cancelled: GUESTPROTO_CANCELLED, and the program goes on.
+ */
+GUESTPROTO_API int guestproto_attach(struct guestproto *client,
+                                     const struct guestproto_params *params,
+                                     const struct guestproto_exec *exec,
+                                     struct guestproto_reply *ret_reply);
+
 /* Told how many bytes have gone; NULL: nobody asks. */
 typedef void guestproto_progress(void *context, uint64_t bytes);
 
 /*
+ * Sends what fd gives until its end to a program's open stdin: `process.input`. params: a selector
+ * only. Returns when the guest has taken all; the stdin stays open (`process.close_stdin`). -EPIPE,
+ * and the connection lives: the program reads no more. -ECANCELED, the same: guestproto_cancel.
+ */
+GUESTPROTO_API int guestproto_input_fd(struct guestproto *client,
+                                       const struct guestproto_params *params, int fd,
+                                       guestproto_progress *progress, void *context);
+
+/*
  * Uploads what fd gives until its end: `file.write` with `stream: true`, which the call puts.
- * params: at least `path`. fd is read from where it stands, and stays the caller's.
+ * params: at least `path`. fd is read from where it stands, and stays the caller's. After a lost
+ * connection a regular file is sent again, unless it is appended; progress begins anew.
  */
 GUESTPROTO_API int guestproto_upload_fd(struct guestproto *client, struct guestproto_params *params,
                                         int fd, guestproto_progress *progress, void *context,

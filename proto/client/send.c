@@ -111,13 +111,14 @@ bool send_end(struct request *request) {
 int send_piece(struct request *request) {
     const struct guestproto_stream *stream = request->stream;
     struct buffer *out = &request->client->wire.out;
+    struct up *up = &request->up;
     struct frame_writer writer;
     msgpack_packer *pk;
     size_t room = PIECE_BYTES;
     ssize_t n;
 
-    if (room > request->credit)
-        room = request->credit;
+    if (room > up->credit && up->credit > 0)
+        room = up->credit;
     if (room > request->client->max_request - PIECE_HEAD)
         room = request->client->max_request - PIECE_HEAD;
     if (!buffer_room(out, PIECE_HEAD + room))
@@ -125,11 +126,11 @@ int send_piece(struct request *request) {
     pk = notify(&writer, request, "stream.data", 2);
     pack_text(pk, "data");
     write_out(&writer, "\xc6\0\0\0\0", 5);
-    n = stream->source(stream->context, out->data + out->end, room);
+    n = up_fill(request, out->data + out->end, room);
     if (n <= 0) {
         out->end = out->start + writer.at;
         if (n == 0) {
-            request->source_open = false;
+            up->open = false;
             return send_end(request) ? 0 : -ENOMEM;
         }
         return n == -EAGAIN ? 0 : (int)n;
@@ -137,9 +138,42 @@ int send_piece(struct request *request) {
     frame_header(out->data + out->end - 4, (uint32_t)n);
     out->end += (size_t)n;
     frame_end(&writer);
-    request->credit -= (uint64_t)n;
-    request->sent += (uint64_t)n;
+    up->credit -= (uint64_t)n;
     if (stream->sent)
-        stream->sent(stream->context, request->sent);
+        stream->sent(stream->context, up->at);
     return 0;
+}
+
+static msgpack_packer *request_of_process(struct frame_writer *writer, struct request *request,
+                                          uint32_t id, const char *method, unsigned pairs) {
+    msgpack_packer *pk = frame_begin(writer, &request->client->wire.out);
+
+    msgpack_pack_array(pk, 4);
+    msgpack_pack_int(pk, MESSAGE_REQUEST);
+    msgpack_pack_uint32(pk, id);
+    pack_text(pk, method);
+    msgpack_pack_map(pk, pairs);
+    pack_kv_int(pk, "pid", request->pid);
+    return pk;
+}
+
+bool send_resize(struct request *request, uint32_t id, uint32_t size) {
+    struct frame_writer writer;
+    msgpack_packer *pk = request_of_process(&writer, request, id, "process.resize", 3);
+
+    pack_kv_uint(pk, "rows", size >> 16);
+    pack_kv_uint(pk, "cols", size & 0xffff);
+    return frame_end(&writer);
+}
+
+bool send_input(struct request *request, uint32_t id, uint64_t off, const void *data, size_t len) {
+    bool told = off != UINT64_MAX;
+    struct frame_writer writer;
+    msgpack_packer *pk = request_of_process(&writer, request, id, "process.input", told ? 3 : 2);
+
+    if (told)
+        pack_kv_uint(pk, "off", off);
+    pack_text(pk, "data");
+    pack_bytes(pk, data, len);
+    return frame_end(&writer);
 }

@@ -27,8 +27,8 @@ static void hear(struct heard *heard, const char *fmt, ...) {
     va_end(args);
 }
 
-static int on_started(void *context, int64_t pid, const char *tag) {
-    hear(context, "started %d %s;", (int)pid, tag);
+static int on_started(void *context, const struct guestproto_started *started) {
+    hear(context, "started %d %s;", (int)started->pid, started->tag);
     return 0;
 }
 
@@ -53,7 +53,12 @@ static int on_end(void *context, enum guestproto_channel channel, uint64_t off) 
 }
 
 static struct guestproto_exec listener(struct heard *heard, uint64_t window) {
-    return (struct guestproto_exec){heard, window, on_started, on_output, on_gap, on_end};
+    return (struct guestproto_exec){.context = heard,
+                                    .window = window,
+                                    .started = on_started,
+                                    .output = on_output,
+                                    .gap = on_gap,
+                                    .end = on_end};
 }
 
 static void event(struct guest *guest, uint32_t id, const char *name) {
@@ -69,13 +74,15 @@ static void event(struct guest *guest, uint32_t id, const char *name) {
 }
 
 static void play_exec(struct guest *guest) {
+    uint64_t window;
     uint32_t id;
     bool stream;
 
     guest_request(guest, "exec");
     id = guest->message.msgid;
     CHECK(guestproto_get_bool(&guest->message.params, "stream", &stream) && stream);
-    CHECK(!guestproto_get(&guest->message.params, "window"));
+    CHECK(guestproto_get_uint(&guest->message.params, "window", &window) && window == 512 << 10);
+    CHECK(!guestproto_get(&guest->message.params, "key"));
     event(guest, id + 1, "started");
     event(guest, id, "a newer agent's event");
     event(guest, id, "started");
