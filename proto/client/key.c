@@ -34,30 +34,6 @@ void key_where(const struct request *request, char *where) {
                                 (unsigned long long)request->channels[i].off);
 }
 
-/*
- * A guest that was itself started anew knows neither program nor key, and would run it a second
- * time: one that has begun must still be there.
- */
-static int still_there(struct request *request) {
-    struct guestproto *client = request->client;
-    struct guestproto_params *params = guestproto_params_new();
-    struct guestproto_reply reply = {0};
-    struct ask ask = {.method = "process.get", .params = params, .deaf = true};
-    int r;
-
-    if (!params)
-        return error_set(client, ENOMEM, "no memory");
-    guestproto_put_int(params, "pid", request->pid);
-    r = request_run(client, &ask, &reply);
-    guestproto_params_free(params);
-    if (r == GUESTPROTO_NOT_FOUND ||
-        (r == 0 && !guestproto_get_is(&reply.result, "tag", request->tag)))
-        r = error_fatal(client, ESTALE,
-                        "the connection was lost, and the guest knows the program no more");
-    guestproto_reply_free(&reply);
-    return r;
-}
-
 static int prepare(struct request *request, struct guestproto_params **ret_params, char *where) {
     const struct key *key = request->ask->context;
 
@@ -74,7 +50,7 @@ static int prepare(struct request *request, struct guestproto_params **ret_param
     if (request->ask->mute && request->up.read > 0)
         return error_fatal(request->client, ECONNRESET,
                            "the connection was lost, and with it how much of stdin was taken");
-    return request->pid != 0 ? still_there(request) : 0;
+    return 0;
 }
 
 static const struct again by_key = {prepare, true};

@@ -40,12 +40,28 @@ static int64_t pause_of(unsigned fruitless) {
     return ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS;
 }
 
-/* What this guest's kernel is called since it booted; "": it did not say. */
-static void copy_boot_id(const struct guestproto *client, char *out, size_t size) {
-    struct guestproto_bytes id = {"", 0};
+/* Which guestd of which boot this is; "": it did not say. */
+struct identity {
+    char boot_id[64], instance[64];
+};
 
-    guestproto_get_bytes(guestproto_hello(client), "boot_id", &id);
-    snprintf(out, size, "%.*s", (int)(id.len < size ? id.len : size - 1), id.data);
+static void copy_text(const struct guestproto *client, const char *key, char out[64]) {
+    struct guestproto_bytes text = {"", 0};
+
+    guestproto_get_bytes(guestproto_hello(client), key, &text);
+    snprintf(out, 64, "%.*s", (int)(text.len < 64 ? text.len : 63), text.data);
+}
+
+static struct identity identify(const struct guestproto *client) {
+    struct identity identity;
+
+    copy_text(client, "boot_id", identity.boot_id);
+    copy_text(client, "instance", identity.instance);
+    return identity;
+}
+
+static bool differ(const char *before, const char *after) {
+    return before[0] && after[0] && strcmp(before, after) != 0;
 }
 
 static int give_up(struct guestproto *client) {
@@ -61,12 +77,11 @@ int resume_connect(struct request *request, unsigned fruitless) {
     struct guestproto *client = request->client;
     int64_t deadline = wire_now_ms() + client->options.resume_ms, left;
     int64_t pause_ms = pause_of(fruitless);
-    char before[64], after[64];
+    struct identity before = identify(client), after;
     int r;
 
     if (deadline > request->deadline_ms)
         deadline = request->deadline_ms;
-    copy_boot_id(client, before, sizeof(before));
     for (;;) {
         left = deadline - wire_now_ms();
         if (atomic_load(&client->cancel) && !request->ask->again->persists)
@@ -82,9 +97,10 @@ int resume_connect(struct request *request, unsigned fruitless) {
             return r;
         pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
     }
-    copy_boot_id(client, after, sizeof(after));
-    if (before[0] && after[0] && strcmp(before, after) != 0)
+    /* One that was started anew knows neither programs nor keys: what was run would run again. */
+    after = identify(client);
+    if (differ(before.boot_id, after.boot_id) || differ(before.instance, after.instance))
         return error_fatal(client, ESTALE,
-                           "the connection was lost, and the capsule was booted anew since");
+                           "the connection was lost, and the guest was started anew since");
     return 0;
 }

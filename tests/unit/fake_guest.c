@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void *run(void *arg) {
     struct guest *guest = arg;
 
     guest->play(guest);
+    if (guest->fd < 0)
+        return NULL;
     /* Half: what the client still sends is taken, so that it never sees a reset where the part
      * ended in peace. */
     shutdown(guest->fd, SHUT_WR);
@@ -17,30 +20,74 @@ static void *run(void *arg) {
     return NULL;
 }
 
-struct guestproto *guest_start(struct guest *guest, void (*play)(struct guest *),
-                               const struct guestproto_options *options) {
+static struct guestproto *begin(struct guest *guest, void (*play)(struct guest *),
+                                const struct guestproto_options *options) {
     struct guestproto_options quiet = {.skip_hello = true};
     struct guestproto *client = guestproto_new(options ? options : &quiet);
-    char address[16];
-    int pair[2];
 
-    CHECK(client && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-    guest->fd = pair[1];
+    CHECK(client);
+    guest->fd = guest->listener = -1;
     guest->play = play;
     guest->body = NULL;
     guest->message = (struct message){0};
     msgpack_sbuffer_init(&guest->buffer);
     msgpack_packer_init(&guest->packer, &guest->buffer, msgpack_sbuffer_write);
+    return client;
+}
+
+struct guestproto *guest_start(struct guest *guest, void (*play)(struct guest *),
+                               const struct guestproto_options *options) {
+    struct guestproto *client = begin(guest, play, options);
+    char address[16];
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    guest->fd = pair[1];
     CHECK(pthread_create(&guest->thread, NULL, run, guest) == 0);
     snprintf(address, sizeof(address), "fd:%d", pair[0]);
     guestproto_connect(client, address);
     return client;
 }
 
+struct guestproto *guest_start_lasting(struct guest *guest, void (*play)(struct guest *),
+                                       const struct guestproto_options *options) {
+    struct guestproto *client = begin(guest, play, options);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char text[128];
+
+    snprintf(guest->path, sizeof(guest->path), "/tmp/fake-guest-%d-%p", (int)getpid(),
+             (void *)guest);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", guest->path);
+    unlink(guest->path);
+    guest->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(guest->listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+    CHECK(listen(guest->listener, 8) == 0);
+    CHECK(pthread_create(&guest->thread, NULL, run, guest) == 0);
+    snprintf(text, sizeof(text), "unix:%s", guest->path);
+    guestproto_connect(client, text);
+    return client;
+}
+
+void guest_drop(struct guest *guest) {
+    if (guest->fd >= 0)
+        close(guest->fd);
+    guest->fd = -1;
+}
+
+void guest_accept(struct guest *guest) {
+    guest_drop(guest);
+    guest->fd = accept(guest->listener, NULL, NULL);
+    CHECK(guest->fd >= 0);
+}
+
 void guest_stop(struct guest *guest, struct guestproto *client) {
     guestproto_free(client);
     CHECK(pthread_join(guest->thread, NULL) == 0);
-    close(guest->fd);
+    guest_drop(guest);
+    if (guest->listener >= 0) {
+        close(guest->listener);
+        unlink(guest->path);
+    }
     message_deinit(&guest->message);
     free(guest->body);
     msgpack_sbuffer_destroy(&guest->buffer);
@@ -131,6 +178,28 @@ void guest_answer_empty(struct guest *guest, uint32_t id) {
     guest_send(guest);
 }
 
+void guest_answer_uint(struct guest *guest, uint32_t id, const char *key, uint64_t value) {
+    msgpack_packer *pk = guest_begin(guest, 4, MESSAGE_RESPONSE);
+
+    msgpack_pack_uint32(pk, id);
+    msgpack_pack_nil(pk);
+    msgpack_pack_map(pk, 1);
+    pack_kv_uint(pk, key, value);
+    guest_send(guest);
+}
+
+void guest_refuse(struct guest *guest, uint32_t id, const char *code, const char *field) {
+    msgpack_packer *pk = guest_begin(guest, 4, MESSAGE_RESPONSE);
+
+    msgpack_pack_uint32(pk, id);
+    msgpack_pack_map(pk, 3);
+    pack_kv_text(pk, "code", code);
+    pack_kv_text(pk, "message", "no");
+    pack_kv_text(pk, "field", field);
+    msgpack_pack_nil(pk);
+    guest_send(guest);
+}
+
 void guest_answer_hello(struct guest *guest, uint64_t stream_credit, uint64_t max_frame) {
     msgpack_packer *pk;
 
@@ -165,6 +234,18 @@ void guest_data(struct guest *guest, uint32_t id, const char *channel, uint64_t 
     pack_kv_uint(pk, "off", off);
     pack_text(pk, "data");
     pack_bytes(pk, data, len);
+    guest_send(guest);
+}
+
+void guest_started(struct guest *guest, uint32_t id, const char *tag, uint64_t stdin_off) {
+    bool open = stdin_off != UINT64_MAX;
+    msgpack_packer *pk = begin_notification(guest, "stream.event", id, open ? 5 : 4);
+
+    pack_kv_text(pk, "event", "started");
+    pack_kv_int(pk, "pid", 42);
+    pack_kv_text(pk, "tag", tag);
+    if (open)
+        pack_kv_uint(pk, "stdin", stdin_off);
     guest_send(guest);
 }
 

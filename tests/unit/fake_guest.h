@@ -23,6 +23,8 @@
 
 struct guest {
     int fd;
+    int listener;  /* -1: the client can't come back */
+    char path[64]; /* the listener's */
     pthread_t thread;
     void (*play)(struct guest *guest);
     void *context;          /* the test's */
@@ -35,6 +37,13 @@ struct guest {
 /* Starts the part and a client that is connected to it; no hello unless the options say so. */
 struct guestproto *guest_start(struct guest *guest, void (*play)(struct guest *),
                                const struct guestproto_options *options);
+/* The same over a socket that the client can connect to again: the part begins with
+ * guest_accept. */
+struct guestproto *guest_start_lasting(struct guest *guest, void (*play)(struct guest *),
+                                       const struct guestproto_options *options);
+/* Loses the connection, if there is one, and takes the next. */
+void guest_accept(struct guest *guest);
+void guest_drop(struct guest *guest);
 /* The part's end is waited for; the client is freed. */
 void guest_stop(struct guest *guest, struct guestproto *client);
 
@@ -52,6 +61,11 @@ void guest_send_raw(struct guest *guest, const void *data, size_t len);
 
 /* Whole frames. */
 void guest_answer_empty(struct guest *guest, uint32_t id);
+void guest_answer_uint(struct guest *guest, uint32_t id, const char *key, uint64_t value);
+/* An error with a code and a field ("": none). */
+void guest_refuse(struct guest *guest, uint32_t id, const char *code, const char *field);
+/* `started` of a program with pid 42 and that tag; stdin_off UINT64_MAX: its stdin isn't open. */
+void guest_started(struct guest *guest, uint32_t id, const char *tag, uint64_t stdin_off);
 void guest_answer_hello(struct guest *guest, uint64_t stream_credit, uint64_t max_frame);
 void guest_data(struct guest *guest, uint32_t id, const char *channel, uint64_t off,
                 const void *data, size_t len);

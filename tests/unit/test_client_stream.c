@@ -8,58 +8,9 @@
 #include <cmocka.h>
 
 #include "fake_guest.h"
+#include "heard.h"
 
 /* ---- exec ---- */
-
-/* What the callbacks heard, as text. */
-struct heard {
-    char text[1024];
-    uint64_t bytes;
-    int answer; /* what the output callback returns */
-};
-
-static void hear(struct heard *heard, const char *fmt, ...) {
-    size_t len = strlen(heard->text);
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(heard->text + len, sizeof(heard->text) - len, fmt, args);
-    va_end(args);
-}
-
-static int on_started(void *context, const struct guestproto_started *started) {
-    hear(context, "started %d %s;", (int)started->pid, started->tag);
-    return 0;
-}
-
-static int on_output(void *context, enum guestproto_channel channel, uint64_t off, const void *data,
-                     size_t len) {
-    struct heard *heard = context;
-
-    if (len < 64)
-        hear(heard, "%d@%d %.*s;", channel, (int)off, (int)len, (const char *)data);
-    heard->bytes += len;
-    return heard->answer;
-}
-
-static int on_gap(void *context, enum guestproto_channel channel, uint64_t from, uint64_t to) {
-    hear(context, "%d gap %d-%d;", channel, (int)from, (int)to);
-    return 0;
-}
-
-static int on_end(void *context, enum guestproto_channel channel, uint64_t off) {
-    hear(context, "%d end %d;", channel, (int)off);
-    return 0;
-}
-
-static struct guestproto_exec listener(struct heard *heard, uint64_t window) {
-    return (struct guestproto_exec){.context = heard,
-                                    .window = window,
-                                    .started = on_started,
-                                    .output = on_output,
-                                    .gap = on_gap,
-                                    .end = on_end};
-}
 
 static void event(struct guest *guest, uint32_t id, const char *name) {
     msgpack_packer *pk = guest_begin(guest, 3, MESSAGE_NOTIFICATION);
@@ -101,7 +52,7 @@ static void play_exec(struct guest *guest) {
 static void test_exec_tells_all_in_order(void **state) {
     struct guestproto_params *params = guestproto_params_new();
     struct heard heard = {0};
-    struct guestproto_exec exec = listener(&heard, 0);
+    struct guestproto_exec exec = heard_exec(&heard, 0);
     struct guest guest;
     struct guestproto *client = guest_start(&guest, play_exec, NULL);
 
@@ -139,7 +90,7 @@ static void play_window(struct guest *guest) {
 static void test_what_is_consumed_is_credited(void **state) {
     struct guestproto_params *params = guestproto_params_new();
     struct heard heard = {0};
-    struct guestproto_exec exec = listener(&heard, 1000);
+    struct guestproto_exec exec = heard_exec(&heard, 1000);
     struct guest guest;
     struct guestproto *client = guest_start(&guest, play_window, NULL);
 
@@ -193,7 +144,7 @@ static void test_breaches_of_a_stream_end_the_connection(void **state) {
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         struct guestproto_params *params = guestproto_params_new();
         struct heard heard = {0};
-        struct guestproto_exec exec = listener(&heard, 1000);
+        struct guestproto_exec exec = heard_exec(&heard, 1000);
         struct guest guest;
         struct guestproto *client = guest_start(&guest, parts[i], NULL);
 
@@ -217,7 +168,7 @@ static void play_late_start(struct guest *guest) {
 static void test_a_programs_output_begins_at_zero(void **state) {
     struct guestproto_params *params = guestproto_params_new();
     struct heard heard = {0};
-    struct guestproto_exec exec = listener(&heard, 1000);
+    struct guestproto_exec exec = heard_exec(&heard, 1000);
     struct guest guest;
     struct guestproto *client = guest_start(&guest, play_late_start, NULL);
 
@@ -247,7 +198,7 @@ static void test_a_failing_callback_cancels(void **state) {
     struct guestproto_params *params = guestproto_params_new();
     struct guestproto_reply reply = {.owner = NULL};
     struct heard heard = {.answer = -ENOSPC};
-    struct guestproto_exec exec = listener(&heard, 0);
+    struct guestproto_exec exec = heard_exec(&heard, 0);
     struct guest guest;
     struct guestproto *client = guest_start(&guest, play_until_cancelled, NULL);
 
