@@ -1,4 +1,4 @@
-"""Ten agents die under load: kill_agent.py's short form."""
+"""A hundred agents die under load: kill_agent.py's short form."""
 
 import kill_agent
 import server
@@ -7,7 +7,8 @@ import server
 def test_only_connections_are_lost(tmp_path):
     guestd = server.Guestd()
     try:
-        waits, _ = kill_agent.drive(10, guestd, tmp_path)
+        waits, told = kill_agent.drive(100, guestd, tmp_path)
     finally:
         guestd.stop()
-    assert sorted(waits)[5] < 0.1 * kill_agent.SLOWER, waits
+    print(told)
+    assert sorted(waits)[50] < kill_agent.BACK_S * kill_agent.SLOWER, waits
