@@ -71,6 +71,7 @@ struct jobs *jobs_new(struct agent *agent) {
     RB_INIT(&jobs->tags);
     RB_INIT(&jobs->pids);
     jobs_retain_init(jobs);
+    jobs_input_init(jobs);
     return jobs;
 }
 
@@ -79,6 +80,12 @@ static void on_closed(uv_handle_t *handle) {
 
     free(jobs->environ);
     free(jobs);
+}
+
+static void on_input_closed(uv_handle_t *handle) {
+    struct jobs *jobs = handle->data;
+
+    uv_close((uv_handle_t *)&jobs->expiry, on_closed);
 }
 
 struct jobs *jobs_free(struct jobs *jobs) {
@@ -90,7 +97,8 @@ struct jobs *jobs_free(struct jobs *jobs) {
         job_abandon(job);
         job_unlist(job);
     }
-    uv_close((uv_handle_t *)&jobs->expiry, on_closed);
+    uv_timer_stop(&jobs->expiry);
+    jobs_input_deinit(jobs, on_input_closed);
     return NULL;
 }
 
@@ -131,6 +139,7 @@ struct job *job_ref(struct job *job) {
 void job_unref(struct job *job) {
     if (--job->refs > 0)
         return;
+    job_input_deinit(job);
     view_close(&job->view);
     free(job->facts);
     free(job);

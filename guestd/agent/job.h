@@ -51,7 +51,7 @@ struct job_order {
     size_t n_groups;
     const char *user, *home, *shell;
 
-    bool background, stream, kill_rest, no_new_privs;
+    bool background, stream, kill_rest, no_new_privs, stdin_open;
     const struct sock_filter *filter;
     size_t n_filter;
     uint64_t timeout_ms; /* 0: none */
@@ -136,5 +136,10 @@ void job_resize(struct job *job, struct call *call, uint16_t rows, uint16_t cols
 void job_attended(struct job *job);
 /* Its opener is back after an agent's death: its store goes on waiting. */
 void job_adopt(struct job *job);
+/* process.input: answers {off} when the supervisor has the bytes. `off` −1: behind all others.
+ * `data` stays until the call is answered. */
+void job_input(struct job *job, struct call *call, struct slice data, int64_t off);
+/* process.close_stdin */
+void job_close_stdin(struct job *job, struct call *call);
 /* Answers the call: {} or not_found. */
 void job_signal(struct job *job, struct call *call, int number, enum link_scope scope);

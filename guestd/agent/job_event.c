@@ -136,6 +136,7 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
             jobs->agent->stats.processes_started++;
             job_started(job, message->pid, message->started_at);
             tell_started(job, NULL);
+            job_input_started(job);
         }
     }
     if (fd >= 0)
@@ -194,6 +195,7 @@ static void exited(struct job *job, const struct link_result *result) {
     job_ref(job);
     job->result = *result;
     job->state = JOB_EXITED;
+    job_input_exited(job);
     jobs_retain(job);
     tell_exited(job);
     view_rest(&job->view);
@@ -271,6 +273,7 @@ static int take_over(struct jobs *jobs, const struct link_job *message, int fd, 
         view_close(&view);
         return -ENOMEM;
     }
+    job_input_init(*ret, message->flags);
     (*ret)->view = view;
     (*ret)->unmapped = r < 0;
     (*ret)->taken_over = true;

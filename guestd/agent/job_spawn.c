@@ -147,8 +147,11 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
                     (order->kill_rest ? LINK_SPAWN_KILL_REST : 0) |
                     (order->background ? 0 : LINK_SPAWN_FOREGROUND) |
                     (order->set_user ? LINK_SPAWN_SET_USER : 0) |
-                    (order->rows ? LINK_SPAWN_PTY : 0);
+                    (order->rows         ? LINK_SPAWN_PTY
+                     : order->stdin_open ? LINK_SPAWN_STDIN_OPEN
+                                         : 0);
     memcpy(message.limit, order->limit, sizeof(message.limit));
+    job_input_init(job, message.flags);
     jobs_forget_flush(job->jobs);
     return link_send(job->jobs->agent->link, &message, fds, (unsigned)n);
 }

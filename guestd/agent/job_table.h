@@ -7,6 +7,7 @@
 #include "agent/bell.h"
 #include "agent/facts.h"
 #include "agent/job.h"
+#include "agent/job_input.h"
 #include "agent/view.h"
 
 #define JOBS_FORGET_BATCH 16
@@ -40,6 +41,7 @@ struct job {
     struct outlet *outlets; /* who reads it, in the order of coming */
     struct outlet *opener;  /* whom it waits for while it isn't detached; NULL: nobody now */
     struct bell bell;
+    struct job_input input;
 
     /* exited ones, the oldest first */
     struct job *older, *newer;
@@ -61,6 +63,9 @@ struct jobs {
     uv_timer_t expiry; /* runs only while exited ones are remembered */
     uint64_t forget[JOBS_FORGET_BATCH];
     uint32_t n_forget;
+    struct job *feeding, **last_feeding; /* their input waits for the link */
+    uv_timer_t feed_again;               /* or for the supervisor's memory */
+    uint64_t unread;                     /* bytes of input that programs haven't taken */
     uint32_t counter;
     const char **environ; /* guestd's own, without what is its own business */
 };

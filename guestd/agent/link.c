@@ -34,6 +34,7 @@ struct link {
     struct agent *agent;
     uv_poll_t poll;
     struct waiting *first, **last;
+    bool wanted; /* link_try found no room */
     struct asked *asked;
     uint64_t requests;
     bool over; /* the supervisor has shut its end: nothing reaches it any more */
@@ -75,8 +76,11 @@ int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
 static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void watch(struct link *link) {
-    uv_poll_start(&link->poll, UV_READABLE | (link->first ? UV_WRITABLE : 0), on_poll);
+    uv_poll_start(&link->poll, UV_READABLE | (link->first || link->wanted ? UV_WRITABLE : 0),
+                  on_poll);
 }
+
+static int handle(struct link *link, const union link_message *message, int fd);
 
 static int read_table(struct agent *agent) {
     for (;;) {
@@ -87,13 +91,9 @@ static int read_table(struct agent *agent) {
 
         if (r < 0)
             return r;
-        if (message.h.type != LINK_JOB && message.h.type != LINK_JOBS_END) {
-            link_message_close(fds, n_fds);
-            return -EPROTO;
-        }
         if (message.h.type == LINK_JOBS_END)
             return 0;
-        r = jobs_on_job(agent->jobs, &message.job, fds[0]);
+        r = handle(agent->link, &message, n_fds ? fds[0] : -1);
         if (r < 0)
             return r;
     }
@@ -169,6 +169,19 @@ int link_send(struct link *link, const void *message, const int *fds, unsigned n
     return r == -ENOMEM ? r : 0;
 }
 
+int link_try(struct link *link, const void *message) {
+    const struct link_header *header = message;
+    int r = 0;
+
+    if (link)
+        r = link->first ? -EAGAIN : link_message_send(message, header->size, NULL, 0);
+    if (r != -EAGAIN)
+        return 0;
+    link->wanted = true;
+    watch(link);
+    return r;
+}
+
 static void send_waiting(struct link *link) {
     while (link->first) {
         struct waiting *waiting = link->first;
@@ -181,6 +194,10 @@ static void send_waiting(struct link *link) {
             link->last = &link->first;
         link_message_close(waiting->fds, waiting->n_fds);
         free(waiting);
+    }
+    if (link->wanted) {
+        link->wanted = false;
+        jobs_feed(link->agent->jobs);
     }
     watch(link);
 }
@@ -282,6 +299,9 @@ static int handle(struct link *link, const union link_message *message, int fd) 
         return 0;
     case LINK_STORE:
         return jobs_on_store(agent->jobs, message->ref.job, fd);
+    case LINK_TAKEN:
+        jobs_on_taken(agent->jobs, &message->taken);
+        return 0;
     case LINK_EXITED:
         jobs_on_exited(agent->jobs, &message->exited);
         return 0;
@@ -297,7 +317,6 @@ static int handle(struct link *link, const union link_message *message, int fd) 
     case LINK_STOPPING:
         agent->stopping = true;
         return 0;
-    case LINK_TAKEN: /* nothing was sent */
     case LINK_JOBS_END:
         return 0;
     default:

@@ -27,6 +27,10 @@ int link_start(struct agent *agent);
  * Consumes (closes) the fds in any case. Returns 0 or -ENOMEM. */
 int link_send(struct link *link, const void *message, const int *fds, unsigned n_fds);
 
+/* The same for a message without fds of which there may be many: -EAGAIN when the link is full, and
+ * then jobs_feed is called when it isn't any more. */
+int link_try(struct link *link, const void *message);
+
 /* Tells the supervisor that listeners are served, or how many connections there are. */
 void link_serving(struct agent *agent);
 

@@ -21,6 +21,7 @@ union link_message {
     struct link_exited exited;
     struct link_done done;
     struct link_counts counts;
+    struct link_taken taken;
 };
 
 /* The supervisor's version, from LINK_HELLO: of another than ours, what is longer than we know is

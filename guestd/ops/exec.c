@@ -38,6 +38,7 @@ static const struct field fields[] = {
     FIELD(exec_params, tag, STR),
     /* a name of its own: stdin is a macro */
     {.name = "stdin", .type = FIELD_TYPE_BYTES, .offset = offsetof(struct exec_params, input)},
+    FIELD(exec_params, stdin_open, BOOL),
     FIELD(exec_params, stream, BOOL),
     FIELD(exec_params, window, INT, .min = 0, .max = MAX_WINDOW, .otherwise.i = -1),
     FIELD(exec_params, encoding, CHOICE, .choices = encoding_names,
@@ -50,7 +51,6 @@ static const struct field fields[] = {
     FIELD(exec_params, seccomp, STR),
     FIELD(exec_params, no_new_privs, BOOL),
     FIELD(exec_params, pty, MAP, .fields = pty_fields),
-    FIELD_LATER("stdin_open"),
     FIELD(exec_params, limits, MAP, .fields = exec_limits_fields),
     FIELD_LATER("key"),
     FIELDS_END,
@@ -79,6 +79,8 @@ static int check(const struct exec_params *p, struct failure *failure) {
 
     if (cmd_len == 0 || cmd_len > CMD_MAX)
         return wrong(failure, "cmd", "cmd has 1 to 4096 bytes");
+    if (p->stdin_open && p->input.data)
+        return wrong(failure, "stdin", "stdin is the whole of it: it can't stay open");
     if (p->stream && p->background)
         return wrong(failure, "stream", "only a foreground process is streamed");
     if (p->pty.rows && !p->background && !p->stream && given(p, "stream"))
@@ -200,6 +202,7 @@ static int prepare(struct exec *exec, struct failure *failure) {
         .stream = streams(p),
         .kill_rest = p->kill_rest,
         .no_new_privs = p->no_new_privs,
+        .stdin_open = p->stdin_open || p->pty.rows,
         .timeout_ms = p->timeout >= 0 ? to_ms(p->timeout)
                       : captured      ? TIMEOUT_S * 1000
                                       : 0,
@@ -227,10 +230,13 @@ static void run(struct call *call, const void *params) {
     }
     exec->call = call;
     exec->params = params;
-    if (prepare(exec, &failure))
+    if (prepare(exec, &failure)) {
         call_fail_with(call, &failure);
-    else
-        exec_find_user(exec);
+        return;
+    }
+    if (exec->order.stdin_open && !exec->order.background)
+        inlet_start(&exec->inlet, call);
+    exec_find_user(exec);
 }
 
 const struct op op_exec = {"exec", fields, sizeof(struct exec_params), run, 0};

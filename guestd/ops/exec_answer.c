@@ -22,6 +22,7 @@ static void finish(struct exec *exec) {
     exec->finished = true;
     call_on_cancel(exec->call, on_late_cancel, NULL);
     outlet_stop(&exec->outlet);
+    inlet_stop(&exec->inlet);
     job_unwatch(&exec->watch);
     call_unref(exec->call);
 }
@@ -37,10 +38,12 @@ static void reply_started(struct exec *exec) {
 }
 
 static void send_started(struct exec *exec) {
-    msgpack_packer *pk = call_event_begin(exec->call, "started", 2);
+    msgpack_packer *pk = call_event_begin(exec->call, "started", exec->order.stdin_open ? 3 : 2);
 
     pack_kv_int(pk, "pid", job_pid(exec->watch.job));
     pack_kv_text(pk, "tag", job_tag(exec->watch.job));
+    if (exec->order.stdin_open)
+        pack_kv_uint(pk, "stdin", exec->inlet.from);
     call_event_end(exec->call);
 }
 
@@ -144,4 +147,6 @@ void exec_follow(struct exec *exec) {
     }
     call_ref(exec->call);
     call_on_cancel(exec->call, on_cancel, exec);
+    if (exec->order.stdin_open && !exec->order.background)
+        inlet_attach(&exec->inlet, exec->watch.job);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/call.h"
+#include "agent/inlet.h"
 #include "agent/job.h"
 #include "agent/outlet.h"
 #include "ops/exec_limits.h"
@@ -25,6 +26,7 @@ struct exec_params {
     bool background;
     const char *tag;
     struct slice input;
+    bool stdin_open;
     bool stream;
     int64_t window; /* −1: not given */
     int encoding;
@@ -46,6 +48,7 @@ struct exec {
     struct job_order order;
     struct job_watch watch;
     struct outlet outlet;
+    struct inlet inlet; /* of a foreground one whose stdin is open */
     bool cancelled, finished;
 };
 
