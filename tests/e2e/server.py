@@ -199,6 +199,7 @@ class Shared(Guestd):
         changed = []
 
         def same():
+            procs.kill(self.jobs())  # one in the middle of its exec had no environment yet, and no mark
             changed.clear()
             for old, new in zip(self.before, self._fds()):
                 changed.extend(["-" + fd for fd in old if fd not in new] + ["+" + fd for fd in new if fd not in old])

@@ -4,11 +4,11 @@ import pytest
 
 from expect import fails
 
-METHODS = ["process.input", "process.close_stdin", "process.forget",
+METHODS = ["process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "log"]
 
-FIELDS = {"stdin_open": True, "key": "once"}
+FIELDS = {"key": "once"}
 
 
 @pytest.mark.parametrize("method", METHODS)
