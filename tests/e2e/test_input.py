@@ -456,70 +456,54 @@ def test_what_was_answered_survives_the_agent(start):
         assert result(client, shut)["stdout"] == b"abc"
 
 
+class Feeder:
+    """Feeds a process `total` bytes by process.input, several requests at once, and goes on where it was told."""
+
+    def __init__(self, pid, block, total):
+        self.pid, self.block, self.total, self.off = pid, block, total, 0
+
+    def piece(self, at):
+        return self.block[at % len(self.block):][:min(50000, self.total - at)]
+
+    def start(self, client, most=4):
+        at, calls = self.off, []
+        while len(calls) < most and at < self.total:
+            calls.append(client.start("process.input", pid=self.pid, data=self.piece(at), off=at))
+            at += len(self.piece(at))
+        return calls
+
+    def hear(self, calls):
+        for call in calls:
+            try:
+                self.off = max(self.off, call.wait(30 * SLOWER)["off"])
+            except sc.AgentError as error:  # no room, or a hole where there was no room
+                assert error.code in ("busy", "invalid_request"), error
+                self.off = max(self.off, error.data["off"])
+
+    def feed(self, client, goal):
+        while self.off < goal:
+            self.hear(self.start(client))
+
+
 def test_an_agent_killed_again_and_again_loses_and_doubles_nothing(start):
     guestd = start()
     with sc.Client(guestd.address) as client:
         pid = client.call("exec", cmd="sha256sum", stdin_open=True, background=True)["pid"]
-    data, sha = os.urandom(1 << 20), hashlib.sha256()
-    total, acked = 8 << 20, 0
-    piece = 50000
-
-    def run(client):
-        """Pipelines pieces from `acked` on until the connection is lost, or all is there."""
-        nonlocal acked
-        calls, next_off = [], acked
-        while acked < total:
-            while len(calls) < 8 and next_off < total:
-                at = next_off % len(data)
-                part = data[at:at + min(piece, total - next_off)]
-                calls.append(client.start("process.input", pid=pid, data=part, off=next_off))
-                next_off += len(part)
-            call = calls.pop(0)
-            try:
-                told = call.wait(30 * SLOWER)["off"]
-            except sc.AgentError as error:
-                assert error.code in ("busy", "invalid_request"), error
-                while calls:  # those behind it have a hole before them
-                    try:
-                        calls.pop(0).wait(30 * SLOWER)
-                    except sc.AgentError:
-                        pass
-                next_off = acked = error.data["off"]
-                continue
-            assert told >= acked
-            acked = told
-
+    feeder = Feeder(pid, os.urandom(1 << 20), 8 << 20)
     for kills in range(10):
-        try:
-            with sc.Client(guestd.address) as client:
-                goal = total * (kills + 1) // 12
-                old = guestd.agent()
-                while acked < goal:
-                    at = acked % len(data)
-                    part = data[at:at + piece]
-                    calls = [client.start("process.input", pid=pid, data=part, off=acked)]
-                    second = data[(at + len(part)) % len(data):][:piece]
-                    calls.append(client.start("process.input", pid=pid, data=second, off=acked + len(part)))
-                    for call in calls:
-                        try:
-                            acked = max(acked, call.wait(30 * SLOWER)["off"])
-                        except sc.AgentError as error:
-                            assert error.code in ("busy", "invalid_request"), error
-                            acked = error.data["off"]
-                # One under way while it dies.
-                part = data[acked % len(data):][:piece]
-                call = client.start("process.input", pid=pid, data=part, off=acked)
-                os.kill(old, signal.SIGKILL)
-                call.wait(30 * SLOWER)
-        except (sc.Lost, OSError):
-            pass
+        with sc.Client(guestd.address) as client:
+            feeder.feed(client, feeder.total * kills // 12)
+            calls, old = feeder.start(client), guestd.agent()
+            os.kill(old, signal.SIGKILL)  # with these under way
+            try:
+                feeder.hear(calls)
+            except (sc.Lost, OSError):
+                pass
         until(lambda: guestd.agent() != old and guestd.agent(), "a new agent is there")
     with sc.Client(guestd.address) as client:
-        run(client)
+        feeder.feed(client, feeder.total)
+        assert client.call("process.input", pid=pid, data=b"")["off"] == feeder.total
         client.call("process.close_stdin", pid=pid)
         end = result(client, pid)
-    for at in range(0, total, len(data)):
-        sha.update(data)
-    assert end["stdout"].split()[0].decode() == sha.hexdigest()
-    with sc.Client(guestd.address) as client:
-        assert client.call("process.input", pid=pid, data=b"")["off"] == total
+    sha = hashlib.sha256(feeder.block * 8).hexdigest()
+    assert end["stdout"].split()[0].decode() == sha
