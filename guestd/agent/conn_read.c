@@ -44,7 +44,7 @@ static int make_room(struct conn *conn, size_t need) {
     fresh = buffer_new(cap > SMALL ? cap : SMALL);
     if (!fresh)
         return -ENOMEM;
-    if (waiting)
+    if (conn->in && waiting > 0)
         memcpy(fresh->data, conn->in->data + conn->in_at, waiting);
     buffer_unref(conn->in);
     conn->in = fresh;

@@ -40,7 +40,7 @@ static int local(int fd, char *name, size_t name_len) {
 }
 
 static int tcp(int fd, char *name, size_t name_len) {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     char host[INET6_ADDRSTRLEN] = "?";
     int one = 1;

@@ -56,7 +56,7 @@ static int reserve(struct descent *descent, size_t len) {
 
 int descent_init(struct descent *descent, int fd, const char *path) {
     const size_t len = strlen(path);
-    uint64_t dev, ino;
+    uint64_t dev = 0, ino = 0;
 
     *descent = (struct descent){0};
     int r = descent_is_mount(fd, NULL, &dev, &ino);
@@ -98,7 +98,7 @@ const char *descent_child(struct descent *descent, const char *name) {
 
 int descent_down(struct descent *descent, const char *name, bool one_file_system) {
     struct step *top = descent_top(descent);
-    uint64_t dev, ino;
+    uint64_t dev = 0, ino = 0;
 
     /* FUSE may show longer ones. */
     if (strlen(name) > NAME_MAX)

@@ -1,5 +1,6 @@
 #include "files/tree_list.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -54,6 +55,7 @@ static int put_in_order(struct level *level) {
         free(names);
         return -ENOMEM;
     }
+    assert(at || level->n == 0);
     for (size_t i = 0; i < level->n; i++) {
         names[i].name = at;
         at += strlen(at) + 1;

@@ -3,6 +3,7 @@
  * read into; one job at a time takes the whole list to the disk, and gives the client credit for as
  * much. So disk and socket work side by side, with at most IN_FLIGHT bytes between them.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,7 @@ static struct chunk *add_chunk(struct chunks *chunks) {
         chunks->v = v;
         chunks->cap = cap;
     }
+    assert(chunks->v);
     chunks->v[chunks->n] = (struct chunk){0};
     return &chunks->v[chunks->n++];
 }

@@ -24,7 +24,7 @@ static int own_path(int proc, char path[PATH_MAX]) {
     char *line = NULL;
     size_t room = 0;
     int err = -ENOENT;
-    for (ssize_t len; err < 0 && (len = getline(&line, &room, lines)) > 0;) {
+    while (err < 0 && getline(&line, &room, lines) > 0) {
         line[strcspn(line, "\n")] = 0;
         if (strncmp(line, "0::", 3) == 0 && strlen(line + 3) < PATH_MAX) {
             strcpy(path, line + 3);

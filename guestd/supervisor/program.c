@@ -50,7 +50,9 @@ static void find_candidates(const char *name, char *room, size_t size, char *ret
         snprintf(itself, sizeof itself, "%s", name);
         ret[count++] = itself;
     } else {
-        const char *path = getenv("PATH") != NULL ? getenv("PATH") : USUAL_PATH;
+        const char *path = getenv("PATH");
+        if (path == NULL)
+            path = USUAL_PATH;
         while (count < CANDIDATES) {
             size_t len = strcspn(path, ":");
             int wanted =

@@ -103,9 +103,10 @@ static void spare_from_oom(struct supervisor *supervisor) {
     int fd = openat(supervisor->nursery.proc, "self/oom_score_adj", O_RDWR | O_CLOEXEC);
     char score[8] = "";
     if (fd >= 0) {
-        ssize_t ignored = write(fd, "-999", 4);
-        ignored = pread(fd, score, sizeof score - 1, 0);
-        (void)ignored;
+        /* Allowed or not: what counts is what stands there then. */
+        (void)!write(fd, "-999", 4);
+        if (pread(fd, score, sizeof score - 1, 0) < 0)
+            score[0] = 0;
         close(fd);
     }
     supervisor->nursery.set_oom_score = score[0] != 0 && score[0] != '0';
