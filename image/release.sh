@@ -58,7 +58,10 @@ fetch_sources() {
         *.list) sed -n "s/^deb \(.*[[:space:]]$codename.*\)/deb-src \1/p" "$file" >"$apt/parts/${file##*/}" ;;
         esac
     done
-    set -- -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$apt/parts" \
+    # Read first, as apt does: two entries of one archive may differ in a later Signed-By, not in an earlier one.
+    : >>"$apt/parts/sources.list"
+    mv "$apt/parts/sources.list" "$apt/sources.list"
+    set -- -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/parts" \
         -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root -q
     say "fetching the sources of libuv, msgpack-c and libmd"
     failure=3
