@@ -11,10 +11,11 @@ if [ -z "${GUESTD_VM:-}" ]; then
     trap 'rm -rf "$out"' EXIT
     sh image/needs.sh build && sh image/release.sh "$out"
     case $? in
-    0) GUESTD=$out/guestd ;;
-    3) ;;
+    0) ;;
+    3) cp "${GUESTD:-build/guestd/guestd}" "${GUESTCTL:-build/proto/client/guestctl}" "$out" || exit 1 ;;
     *) echo '0 passed, 1 failed, 0 skipped: no release binary'; exit 1 ;;
     esac
+    GUESTD=$out/guestd
 else
     GUESTD=$GUESTD_VM
 fi
