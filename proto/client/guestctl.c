@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 
 #include "proto/client/human.h"
 #include "proto/client/json.h"
+#include "proto/client/terminal.h"
 
 #define TOKEN_MAX 4096
 
@@ -33,7 +36,7 @@ int ctl_complain(const struct ctl *ctl, const char *fmt, ...) {
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);
     va_end(args);
-    fputc('\n', stderr);
+    fputs(terminal_is_raw() ? "\r\n" : "\n", stderr);
     return EXIT_OWN;
 }
 
@@ -49,7 +52,7 @@ struct guestproto_params *ctl_params(void) {
 
 static int exit_code_of(const struct guestproto_error *error, int r) {
     if (r < 0)
-        return EXIT_OWN;
+        return r == -ECANCELED ? EXIT_INTERRUPTED : EXIT_OWN;
     switch (error->code) {
     case GUESTPROTO_TIMEOUT:
         return EXIT_TIMED_OUT;
@@ -97,6 +100,13 @@ int ctl_failed(const struct ctl *ctl, int r) {
     return exit_code_of(error, r);
 }
 
+static void on_resumed(void *context, const char *method, const char *where) {
+    if (*where)
+        ctl_complain(context, "connection lost; resumed at %s", where);
+    else
+        ctl_complain(context, "connection lost; asked again");
+}
+
 /* The token without its last newline. Returns its length, or -1, told. */
 static ssize_t read_token(const struct ctl *ctl, char *token) {
     int fd = open(ctl->token_file, O_RDONLY | O_CLOEXEC);
@@ -113,7 +123,12 @@ static ssize_t read_token(const struct ctl *ctl, char *token) {
 
 int ctl_connect(struct ctl *ctl) {
     static char token[TOKEN_MAX];
-    struct guestproto_options options = {.client = "guestctl/" GUESTD_VERSION};
+    struct guestproto_options options = {
+        .client = "guestctl/" GUESTD_VERSION,
+        .resume_ms = ctl->resume_ms,
+        .resumed = on_resumed,
+        .resumed_context = ctl,
+    };
     /* Once: a second Ctrl-C ends guestctl itself, for a guest that does not answer. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     ssize_t len;
@@ -204,16 +219,18 @@ static int run_command(struct ctl *ctl, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    enum { KEY_TOKEN_FILE = 256, KEY_VERSION };
+    enum { KEY_TOKEN_FILE = 256, KEY_RECONNECT, KEY_VERSION };
     static const struct option longs[] = {
         {"connect", required_argument, NULL, 'c'},
         {"json", no_argument, NULL, 'j'},
         {"token-file", required_argument, NULL, KEY_TOKEN_FILE},
+        {"reconnect", required_argument, NULL, KEY_RECONNECT},
         {"version", no_argument, NULL, KEY_VERSION},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
     struct ctl ctl = {.address = getenv("GUESTCTL_CONNECT")};
+    double seconds;
     int key;
 
     signal(SIGPIPE, SIG_IGN);
@@ -227,6 +244,11 @@ int main(int argc, char **argv) {
             break;
         case KEY_TOKEN_FILE:
             ctl.token_file = optarg;
+            break;
+        case KEY_RECONNECT:
+            if (!options_seconds(&ctl, "--reconnect", optarg, &seconds))
+                return EXIT_OWN;
+            ctl.resume_ms = seconds > 0 ? (int)fmin(fmax(seconds * 1000, 1), INT_MAX) : -1;
             break;
         case KEY_VERSION:
             printf("guestctl %s\n", GUESTD_VERSION);

@@ -57,6 +57,7 @@ struct ctl {
     const char *address;
     const char *token_file;
     bool json;
+    int resume_ms; /* how long to look for a lost connection; < 0: not at all */
     int argc; /* the command's own, argv[0] is its name; options_next leaves the operands */
     char **argv;
     int exit_code; /* what to return when options_next ended the command */
@@ -79,6 +80,7 @@ bool options_int(struct ctl *ctl, const char *what, const char *text, int64_t mi
 bool options_bytes(struct ctl *ctl, const char *what, const char *text,
                    uint64_t *ret); /* 4096, 64K, 16M, 1G */
 bool options_seconds(struct ctl *ctl, const char *what, const char *text, double *ret);
+bool options_number(struct ctl *ctl, const char *what, const char *text, double *ret); /* ≥ 0 */
 bool options_mode(struct ctl *ctl, const char *text, int64_t *ret); /* octal, 12 bits */
 
 /* ---- help.c ---- */

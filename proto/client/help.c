@@ -83,10 +83,12 @@ void help_print(void) {
            "  -j, --json                Print results as JSON, bytes as base64. Errors too:\n"
            "                            {\"error\": {\"code\", \"message\", ...}}.\n"
            "      --token-file FILE     Prove oneself with the token in this file.\n"
+           "      --reconnect SECONDS   How long to look for a lost connection, to go on where it\n"
+           "                            was; otherwise 10, 0 never.\n"
            "      --version             Print the version.\n"
            "  -h, --help                Print this page.\n"
            "\nExit status\n"
            "  0 done; 1 the guest answered an error; 124 timed out; 125 guestctl's own failure.\n"
-           "  exec and wait end as the program did.\n"
+           "  exec, attach and wait end as the program did.\n"
            "\n`guestctl help COMMAND` tells more; guestctl(1) tells all.\n");
 }

@@ -142,16 +142,28 @@ wrong:
     return false;
 }
 
-bool options_seconds(struct ctl *ctl, const char *what, const char *text, double *ret) {
+static bool read_number(const char *text, double *ret) {
     char *end;
     double value = strtod(text, &end);
 
-    if (end == text || *end || !isfinite(value) || value < 0) {
-        ctl_complain(ctl, "%s: no number of seconds: \"%s\"", what, text);
+    if (end == text || *end || !isfinite(value) || value < 0)
         return false;
-    }
     *ret = value;
     return true;
+}
+
+bool options_seconds(struct ctl *ctl, const char *what, const char *text, double *ret) {
+    if (read_number(text, ret))
+        return true;
+    ctl_complain(ctl, "%s: no number of seconds: \"%s\"", what, text);
+    return false;
+}
+
+bool options_number(struct ctl *ctl, const char *what, const char *text, double *ret) {
+    if (read_number(text, ret))
+        return true;
+    ctl_complain(ctl, "%s: no such number: \"%s\"", what, text);
+    return false;
 }
 
 bool options_mode(struct ctl *ctl, const char *text, int64_t *ret) {

@@ -15,6 +15,7 @@ import sys
 PROJECT = {
     "proto": [],
     "proto/client": ["proto"],
+    "proto/client/sha256.c": ["proto"],
     "guestd": ["supervisor", "agent", "sandbox", "proto/address.h", "proto/limits.h", "link.h", "options.h",
                "sockets.h", "version.h"],  # main.c and its halves
     "guestd/link.h": [],
@@ -34,7 +35,7 @@ LIBRARIES = {
     r"uv\.h": {"guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
     r"msgpack.*": {"proto", "proto/client", "guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
     r"seccomp\.h": {"guestd/sandbox"},
-    r"sha2\.h|md5\.h": {"guestd/files"},
+    r"sha2\.h|md5\.h": {"guestd/files", "proto/client/sha256.c"},
 }
 
 # Headers that meson makes → the one room, or file, that may see them.
