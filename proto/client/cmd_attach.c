@@ -1,4 +1,5 @@
 /* attach: to a program that runs, or ran: what it wrote and writes, and what one types. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,12 +8,14 @@
 #include "proto/client/json.h"
 #include "proto/client/live.h"
 #include "proto/client/outcome.h"
+#include "proto/message.h"
 
 enum { KEY_FROM = 256, KEY_WINDOW };
 
 static const struct option_row options[] = {
     {'i', "interactive", NULL,
-     "What is typed, or our stdin, goes to it; its stdin must be open. Where it has a terminal, ours "
+     "What is typed, or our stdin, goes to it; its stdin must be open. Where it has a terminal, "
+     "ours "
      "becomes that.",
      false},
     {KEY_FROM, "from", "WHERE",
@@ -143,13 +146,14 @@ const struct command cmd_attach = {
         "the program's (-i, and it has a terminal); the program goes on. The end of our stdin\n"
         "leaves its stdin open: see `input --close`.",
     .options = options,
-    .after = "Exit status\n"
-             "  the program's own, as for exec; 0 after ~. and 130 after Ctrl-C; 125 when there is\n"
-             "  no such program, or guestctl failed.\n"
-             "\n"
-             "Examples\n"
-             "  guestctl exec -bt --tag work -- bash\n"
-             "  guestctl attach -i work\n"
-             "  guestctl attach --from now web | grep error",
+    .after =
+        "Exit status\n"
+        "  the program's own, as for exec; 0 after ~. and 130 after Ctrl-C; 125 when there is\n"
+        "  no such program, or guestctl failed.\n"
+        "\n"
+        "Examples\n"
+        "  guestctl exec -bt --tag work -- bash\n"
+        "  guestctl attach -i work\n"
+        "  guestctl attach --from now web | grep error",
     .run = run,
 };

@@ -10,6 +10,7 @@
 #include "proto/client/live.h"
 #include "proto/client/outcome.h"
 #include "proto/client/terminal.h"
+#include "proto/message.h"
 
 /* 127 and 126, as a shell would say it; the rest is guestctl's. */
 static int failed(const struct ctl *ctl, int r) {

@@ -27,7 +27,8 @@ const struct command cmd_forget = {
     .group = GROUP_PROCESSES,
     .usage = "PID|TAG...",
     .summary = "forget programs that have ended, and their output",
-    .text = "Their memory is free at once, not in ten minutes, and so are their keys. One that runs\n"
-            "is not forgotten.",
+    .text =
+        "Their memory is free at once, not in ten minutes, and so are their keys. One that runs\n"
+        "is not forgotten.",
     .run = run,
 };

@@ -20,7 +20,7 @@ static struct guestproto_params *selector(struct ctl *ctl) {
     return params;
 }
 
-static int send(struct ctl *ctl, int fd, bool close_it) {
+static int feed(struct ctl *ctl, int fd, bool close_it) {
     struct guestproto_params *params = selector(ctl);
     int r = guestproto_input_fd(ctl->client, params, fd, NULL, NULL);
 
@@ -49,7 +49,7 @@ static int run(struct ctl *ctl) {
         return ctl_complain(ctl, "%s: %s", file, strerror(errno));
     exit_code = ctl_connect(ctl);
     if (exit_code == 0)
-        exit_code = send(ctl, fd, close_it);
+        exit_code = feed(ctl, fd, close_it);
     if (file)
         close(fd);
     return exit_code;
@@ -60,9 +60,10 @@ const struct command cmd_input = {
     .group = GROUP_PROCESSES,
     .usage = "[--close] PID|TAG [FILE]",
     .summary = "send FILE or stdin to a running program's stdin",
-    .text = "The program was started with `exec -b -i` or `-b -t`, or is somebody's `exec -i`. When\n"
-            "guestctl ends, guestd has all of it, and gives it to the program as it reads. Its stdin\n"
-            "stays open for more, unless --close.",
+    .text =
+        "The program was started with `exec -b -i` or `-b -t`, or is somebody's `exec -i`. When\n"
+        "guestctl ends, guestd has all of it, and gives it to the program as it reads. Its stdin\n"
+        "stays open for more, unless --close.",
     .options = options,
     .after = "Examples\n"
              "  guestctl exec -b -i --tag sum -- sha256sum\n"

@@ -86,8 +86,7 @@ static int tell(const struct ctl *ctl, const msgpack_object *before, const msgpa
     return done ? EXIT_DONE : EXIT_GUEST;
 }
 
-static int run_upgrade(struct ctl *ctl, const struct upgrade_options *upgrade,
-                       const char *sha256) {
+static int run_upgrade(struct ctl *ctl, const struct upgrade_options *upgrade, const char *sha256) {
     struct guestproto_reply before, after = {0};
     int r = ask_info(ctl, &before), exit_code;
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/message.h"
+
 enum {
     KEY_TIMEOUT = 256,
     KEY_TAG,
@@ -23,8 +25,8 @@ enum {
 
 const struct option_row exec_option_rows[] = {
     {'b', "background", NULL, "Start it, print its pid and tag, and don't wait.", false},
-    {'i', "interactive", NULL, "It reads our stdin; otherwise /dev/null. With -b: what `input` sends.",
-     false},
+    {'i', "interactive", NULL,
+     "It reads our stdin; otherwise /dev/null. With -b: what `input` sends.", false},
     {'t', "tty", NULL, "It has a terminal, of the size of ours.", false},
     {'e', "env", "NAME=VALUE", "Set a variable; NAME alone unsets it. May be repeated.", false},
     {'w', "cwd", "DIR", "Where it starts; otherwise its user's home, or /.", false},
@@ -52,7 +54,8 @@ const struct option_row exec_option_rows[] = {
     {KEY_CAPTURE, "capture", NULL, "Collect the output in the capsule and print it at the end.",
      false},
     {KEY_CAPTURE, "no-stream", NULL, "The same.", false},
-    {KEY_WINDOW, "window", "BYTES", "How much live output may be under way; otherwise 1M.", false},
+    {KEY_WINDOW, "window", "BYTES", "How much live output may be under way; otherwise 512K.",
+     false},
     {KEY_ENCODING, "encoding", "HOW", "With --json: auto (the default), utf-8 or base64.", false},
     {KEY_SECCOMP, "seccomp", "PROFILE", "A filter of system calls: none (the default) or default.",
      false},
@@ -146,7 +149,7 @@ static int put_number(struct ctl *ctl, struct guestproto_params *params, const c
 }
 
 int exec_option_take(struct ctl *ctl, int key, const char *argument, struct exec_options *exec,
-                       struct guestproto_params *params) {
+                     struct guestproto_params *params) {
     uint64_t bytes;
 
     switch (key) {
@@ -212,4 +215,3 @@ int exec_option_take(struct ctl *ctl, int key, const char *argument, struct exec
     }
     return 0;
 }
-

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -218,6 +217,15 @@ static int run_command(struct ctl *ctl, int argc, char **argv) {
     return ctl->command->run(ctl);
 }
 
+/* As the library has it: none is less than none at all. */
+static int milliseconds(double seconds) {
+    if (seconds <= 0)
+        return -1;
+    if (seconds > INT_MAX / 1000)
+        return INT_MAX;
+    return seconds < 0.001 ? 1 : (int)(seconds * 1000);
+}
+
 int main(int argc, char **argv) {
     enum { KEY_TOKEN_FILE = 256, KEY_RECONNECT, KEY_VERSION };
     static const struct option longs[] = {
@@ -248,7 +256,7 @@ int main(int argc, char **argv) {
         case KEY_RECONNECT:
             if (!options_seconds(&ctl, "--reconnect", optarg, &seconds))
                 return EXIT_OWN;
-            ctl.resume_ms = seconds > 0 ? (int)fmin(fmax(seconds * 1000, 1), INT_MAX) : -1;
+            ctl.resume_ms = milliseconds(seconds);
             break;
         case KEY_VERSION:
             printf("guestctl %s\n", GUESTD_VERSION);

@@ -58,7 +58,7 @@ struct ctl {
     const char *token_file;
     bool json;
     int resume_ms; /* how long to look for a lost connection; < 0: not at all */
-    int argc; /* the command's own, argv[0] is its name; options_next leaves the operands */
+    int argc;      /* the command's own, argv[0] is its name; options_next leaves the operands */
     char **argv;
     int exit_code; /* what to return when options_next ended the command */
 };

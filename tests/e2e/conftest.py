@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "proto/python")]
 
 import server  # noqa: E402  (its imports need the path above)
+from guestctl import begin, ctl  # noqa: E402, F401  (fixtures)
 
 
 def pytest_configure(config):
