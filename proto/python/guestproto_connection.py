@@ -262,8 +262,9 @@ class Connection:
 
     def distrust(self, why):
         """Ends the connection: what came over it can't be true. Returns the ConnectionLost to raise."""
-        self._lose(ConnectionLost(why, final=True))
-        return self.lost
+        lost = ConnectionLost(why, final=True)
+        self._lose(lost)
+        return lost
 
     def _forget(self, msgid):
         with self._lock:

@@ -84,10 +84,11 @@ class Files:
         """A file's bytes as they come. After a lost connection the rest comes of a file that is still the same."""
         begin = params.get("off") or 0
         end = begin + params["len"] if params.get("len") is not None else None
-        before = self._client.start("file.stat", path=path, follow=True, user=params.get("user"))
+        before = self._version(path, params) if self._client.resumes else None
 
         def again(stream):
-            self._unchanged(path, params.get("user"), before)
+            if self._version(path, params) != before:
+                raise ConnectionLost("%s was changed while the connection was lost" % _shown(path), final=True)
             at = stream.at.get("file", begin)
             return dict(params, path=path, stream=True, off=at, len=None if end is None else end - at)
 
@@ -100,12 +101,10 @@ class Files:
         finally:
             stream.cancel()
 
-    def _unchanged(self, path, user, before):
-        """Raises ConnectionLost unless the file is as it was when `before`, a file.stat, was asked."""
-        then = before.result()["entry"]  # raises, too, when its answer was lost
-        now = self._client.call("file.stat", path=path, follow=True, user=user)["entry"]
-        if (then["size"], then["modified_at"]) != (now["size"], now["modified_at"]):
-            raise ConnectionLost("%s was changed while the connection was lost" % _shown(path), final=True)
+    def _version(self, path, params):
+        """What changes with a file's content, as far as that can be seen."""
+        entry = self._client.repeat("file.stat", path=path, follow=True, user=params.get("user"))["entry"]
+        return entry["size"], entry["modified_at"]
 
     def list(self, path, depth=None, **params):
         """The entries below a directory, all of them: streamed, so that no tree is too large."""

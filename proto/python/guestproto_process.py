@@ -128,7 +128,6 @@ class LiveStream:
 
     def __init__(self, commands, stream):
         self._commands = commands
-        self._input = None
         self.stream = stream
 
     def __iter__(self):
@@ -163,15 +162,10 @@ class ExecStream(LiveStream):
 
     def send(self, data):
         """Bytes for stdin, or keys typed; waits for credit. Kept until they are the program's."""
-        self._stdin().send(data)
+        (self.stream.input or StreamInput(self.stream)).send(data)
 
     def end(self):
-        self._stdin().end()
-
-    def _stdin(self):
-        if self._input is None:
-            self._input = StreamInput(self.stream)
-        return self._input
+        (self.stream.input or StreamInput(self.stream)).end()
 
     def resize(self, rows, cols):
         self.process().resize(rows, cols)

@@ -9,7 +9,7 @@ import threading
 import time
 
 from guestproto_connection import CHUNK, WINDOW, Connection, Data, End, Event, Gap
-from guestproto_wire import ConnectionLost
+from guestproto_wire import ConnectionLost, GuestError
 
 RESUME = 10.0      # seconds for which a lost connection is made anew, unless the caller says otherwise
 PAUSE = 0.01, 1.0  # between two tries: the first, and the longest
@@ -129,7 +129,9 @@ class Stream:
         self._ended = set()
         self.at = dict(begin or {})    # channel → offset of the byte that comes next
         self.begins_at_0 = begin is not None
-        self.started_fields = None
+        self._started = False          # that event was handed out
+        self._pid = None
+        self.input = None              # StreamInput, once something was sent
         self._connection = self.request = None
         self._begin()
 
@@ -156,8 +158,11 @@ class Stream:
             if self._again is None:
                 raise request.lost
             self._line.renew(self._connection)
+            self._know(request.started)
             self._params = self._again(self)
             self._begin()
+        if self.input:
+            self.input.go_on()
         where = ", ".join("%s %d" % pair for pair in sorted(self.at.items()))
         self._line.tell("resumed at " + where if where else "asked again: " + self._method)
 
@@ -215,17 +220,23 @@ class Stream:
     def _fresh_event(self, item):
         if item.event != "started":
             return item
-        if self.started_fields is not None:
-            if item.fields.get("pid") != self.started_fields.get("pid"):
-                self.distrust("another process answers")
+        self._know(item.fields)
+        if self._started:
             return None
-        self.started_fields = item.fields
+        self._started = True
         begins = item.fields.get("from")
         if isinstance(begins, dict):
             for ch, off in begins.items():
                 if type(ch) is str and type(off) is int and off >= 0:
                     self.at.setdefault(ch, off)
         return item
+
+    def _know(self, started):
+        """It is the same process on each connection."""
+        if started:
+            self._pid = started.get("pid") if self._pid is None else self._pid
+            if started.get("pid") != self._pid:
+                self.distrust("another process answers")
 
     def result(self, timeout=None):
         """Lets go what still comes, and waits for the answer: its map, or its error raised."""
@@ -272,6 +283,8 @@ class StreamInput:
         self._kept = bytearray()  # … of those that may have to be sent again
         self._next = 0            # offset that goes next
         self._over = False
+        self._ended = None        # the request that was told so
+        stream.input = self
 
     def send(self, data):
         """Sends `data`, waiting for credit. Raises the stream's error; data for a stream that is answered is dropped."""
@@ -287,6 +300,18 @@ class StreamInput:
         with self._lock:
             self._over = True
             self._flush()
+
+    def go_on(self):
+        """The stream was resumed: what was under way goes again, though nobody may send any more. On a thread of its
+        own: whoever takes the items must not wait for credit."""
+        threading.Thread(target=self._go_on, name="guestproto", daemon=True).start()
+
+    def _go_on(self):
+        try:
+            with self._lock:
+                self._flush()
+        except (ConnectionLost, GuestError):
+            pass  # the stream's answer is the same
 
     def _flush(self):
         """All that is kept is on its way, over as many connections as that takes."""
@@ -310,8 +335,9 @@ class StreamInput:
                 sent = request.send_some(left)
                 self._next += sent
                 return sent == 0
-        if self._over:
+        if self._over and self._ended is not request:
             request.end()
+            self._ended = request
         return True
 
     def _take_up(self, request):
