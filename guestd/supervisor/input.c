@@ -121,6 +121,9 @@ static void shut(struct task *task) {
         close(input->source.fd);
         input->source.fd = -1;
     }
+    if (input->counted)
+        budget(task)->fds--;
+    input->counted = false;
     while (input->first != NULL)
         drop_first(task);
     input->closed = input->open;
@@ -203,6 +206,11 @@ static void on_writable(struct source *source, uint32_t events) {
 }
 
 /* ── its life ── */
+
+void input_expect(struct task *task) {
+    task->input.counted = true;
+    budget(task)->fds++;
+}
 
 void input_begin(struct task *task, int fd, bool terminal) {
     struct input *input = &task->input;

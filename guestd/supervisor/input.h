@@ -24,12 +24,14 @@ struct input_chunk;
 struct input_budget {
     uint64_t held, most; /* bytes of memory */
     uint64_t most_each;  /* bytes that one program hasn't taken */
+    unsigned fds;        /* pipes that are open, or will be */
 };
 
 struct input {
     struct source source; /* our end; fd -1: there is none, or no more. Polled while bytes wait */
     bool open;            /* the job began with one */
     bool terminal;
+    bool counted;   /* of the budget's `fds` */
     bool line_open; /* of a terminal: no newline since */
     bool closed;    /* nothing reaches the program any more */
     bool refused;   /* for want of room: what follows is void, until it begins at `taken` again */
@@ -42,6 +44,8 @@ struct input {
 
 /* None. */
 void input_init(struct input *input);
+/* The job is about to start, and has a pipe. */
+void input_expect(struct task *task);
 /* The program started, and `fd` (ours now, O_NONBLOCK) is the writing end of its pipe, or its
  * terminal's master. */
 void input_begin(struct task *task, int fd, bool terminal);

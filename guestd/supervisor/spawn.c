@@ -167,6 +167,13 @@ static struct birth *make_birth(struct task *task, const struct link_spawn *orde
     return birth;
 }
 
+/* Fds are what bounds the number of jobs, and an open stdin is one more. */
+static bool has_fds(const struct supervisor *supervisor, const struct link_spawn *order) {
+    uint64_t open = (order->flags & LINK_SPAWN_STDIN_OPEN) != 0;
+    uint64_t taken = (uint64_t)supervisor->tasks.running * FDS_A_JOB + supervisor->inputs.fds;
+    return supervisor->tasks.running == 0 || taken + FDS_A_JOB + open <= supervisor->job_fds;
+}
+
 /* 0, or -errno: nothing was taken. */
 static int submit(struct supervisor *supervisor, const struct link_spawn *order, int spec,
                   int input) {
@@ -179,6 +186,8 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
     task->birth_chore.run = run_birth;
     task->birth_chore.done = on_born;
     task->hung.fire = on_hung;
+    if ((order->flags & LINK_SPAWN_STDIN_OPEN) != 0)
+        input_expect(task);
     int err = -ENOMEM;
     if (budget_admit(task))
         task->birth = make_birth(task, order, spec, input);
@@ -208,7 +217,7 @@ const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *o
         err = -EBUSY, stage = LINK_STAGE_BUSY;
     else if ((order->flags & LINK_SPAWN_MAIN) == 0 && !in_bounds(order))
         err = -EINVAL;
-    else if (supervisor->tasks.running >= supervisor->max_jobs)
+    else if (supervisor->tasks.running >= supervisor->max_jobs || !has_fds(supervisor, order))
         err = -EAGAIN;
     else
         err = submit(supervisor, order, spec, input);

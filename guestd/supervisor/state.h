@@ -13,6 +13,11 @@
 #include "supervisor/tree.h"
 #include "supervisor/upgrade.h"
 
+/* A job's pidfd, two pipes (or a terminal's master, twice), store. An open stdin's pipe comes on
+ * top.
+ */
+#define FDS_A_JOB 4
+
 struct supervisor {
     const struct supervisor_options *options;
     struct loop loop;
@@ -36,6 +41,7 @@ struct supervisor {
     struct orphans orphans;
     uint64_t job_nonce;
     uint64_t max_jobs;
+    uint64_t job_fds; /* for the running jobs, FDS_A_JOB each, and their open stdins */
     int64_t started_boot_ns;
     double last_active_at;
     uint64_t reaped_orphans, processes_started;

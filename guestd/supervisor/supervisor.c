@@ -24,10 +24,8 @@
 #include "supervisor/state.h"
 #include "supervisor/tree.h"
 
-/* fds that aren't a job's: the loop's own, and what 16 starts hold on their way. A job holds at
- * most 4. */
+/* fds that aren't a job's: the loop's own, and what 16 starts hold on their way. */
 #define FDS_RESERVED 256
-#define FDS_A_JOB 4
 /* Exited jobs that are kept, an fd each, at most; where fds are few they get a quarter of them. */
 #define ANSWERED_MOST 2048
 
@@ -83,7 +81,7 @@ static int watch_signals(struct supervisor *supervisor) {
 static void raise_nofile(struct supervisor *supervisor) {
     struct rlimit *original = &supervisor->nursery.nofile;
     getrlimit(RLIMIT_NOFILE, original);
-    rlim_t needed = FDS_RESERVED + ANSWERED_MOST + supervisor->options->max_jobs * FDS_A_JOB;
+    rlim_t needed = FDS_RESERVED + ANSWERED_MOST + supervisor->options->max_jobs * (FDS_A_JOB + 1);
     rlim_t most = original->rlim_max;
     if (supervisor->is_init && most < needed)
         most = needed;
@@ -93,7 +91,8 @@ static void raise_nofile(struct supervisor *supervisor) {
     rlim_t answered = raised.rlim_cur / 4 < ANSWERED_MOST ? raised.rlim_cur / 4 : ANSWERED_MOST;
     supervisor->tasks.stores_most = (unsigned)answered;
     rlim_t taken = FDS_RESERVED + answered;
-    rlim_t jobs = raised.rlim_cur >= taken + FDS_A_JOB ? (raised.rlim_cur - taken) / FDS_A_JOB : 1;
+    supervisor->job_fds = raised.rlim_cur >= taken ? raised.rlim_cur - taken : 0;
+    rlim_t jobs = supervisor->job_fds >= FDS_A_JOB ? supervisor->job_fds / FDS_A_JOB : 1;
     supervisor->max_jobs =
         jobs < supervisor->options->max_jobs ? jobs : supervisor->options->max_jobs;
 }

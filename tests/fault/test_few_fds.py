@@ -53,6 +53,23 @@ def test_exited_jobs_do_not_use_them_up(guestd):
         assert client.commands.run("echo on").stdout == "on\n"
 
 
+def test_open_stdins_are_counted_too():
+    guestd = server.Guestd(shell="ulimit -n 3000")
+    with guestd.connect() as client:
+        found = outcomes([client.start("exec", cmd="sleep", args=["1000"], background=True, stdin_open=True)
+                          for _ in range(200)])
+        while set(found) == {"ok"}:
+            found = outcomes([client.start("exec", cmd="sleep", args=["1000"], background=True, stdin_open=True)
+                              for _ in range(200)])
+        assert set(found) <= {"ok", "limit_exceeded"}, found
+        old = guestd.agent()
+    free = 3000 - len(os.listdir("/proc/%d/fd" % guestd.pid))
+    assert free > 500, "a quarter is for those that exited: only %d fds are left" % free
+    os.kill(old, 9)
+    server.until(lambda: not procs.alive(old) and guestd.agent(), "a new agent is there")
+    guestd.stop()
+
+
 def test_connections_beyond_them_are_no_end(guestd):
     others = []
     with guestd.connect() as client:
