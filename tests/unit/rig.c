@@ -107,6 +107,8 @@ static void be_the_supervisor(const struct rig *rig, const struct rig_options *o
         .program = options->program,
         .adoption_ms = options->adoption_ms,
         .output_total = options->output_total,
+        .stdin_buffer = options->stdin_buffer,
+        .stdin_total = options->stdin_total,
     };
     supervisor_early();
     _exit(supervisor_run(&real));
@@ -199,6 +201,8 @@ static uint64_t job_of(const union rig_message *message) {
         return message->output.job;
     case LINK_EXITED:
         return message->exited.job;
+    case LINK_TAKEN:
+        return message->taken.job;
     default:
         return 0;
     }

@@ -22,6 +22,7 @@ union rig_message {
     struct link_output output;
     struct link_exited exited;
     struct link_done done;
+    struct link_taken taken;
 };
 
 struct rig_letter {
@@ -48,8 +49,9 @@ struct rig_options {
     uint32_t grace_ms;
     uint32_t adoption_ms; /* 0: as ever */
     uint64_t output_total;
-    bool no_agent;   /* none will come */
-    bool wait_table; /* leave LINK_JOB and LINK_JOBS_END to the test */
+    uint64_t stdin_buffer, stdin_total; /* 0: no bound */
+    bool no_agent;                      /* none will come */
+    bool wait_table;                    /* leave LINK_JOB and LINK_JOBS_END to the test */
 };
 
 /* Asserts that it works: returns with the table read and LINK_SERVING sent. */
