@@ -6,13 +6,21 @@ from guestproto import Data, End, Event, Gap
 from until import until
 
 
+class Screen(pyte.Screen):
+    """One that vim may ask for what no VT102 knows."""
+
+    def select_graphic_rendition(self, *attributes, private=False):
+        if not private:
+            super().select_graphic_rendition(*attributes)
+
+
 class Terminal:
     """`request`: a streamed exec with `pty`, or a process.attach to one; `started` is its first event."""
 
     def __init__(self, request, rows=24, cols=80):
         self.request = request
         self.started = request.next(20).fields
-        self.screen = pyte.Screen(cols, rows)
+        self.screen = Screen(cols, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.bytes = bytearray()  # all that came
         self.gaps, self.end = [], None
