@@ -405,8 +405,10 @@ def test_vim(client, folder):
     assert terminal.look()[1:5] == ["~"] * 4
     terminal.type("ifirst line\nsecond line\x1b")
     until(lambda: terminal.look()[:2] == ["first line", "second line"], "both lines are drawn")
-    client.call("process.resize", pid=terminal.pid, rows=20, cols=60)
+    before = len(terminal.bytes)
     terminal.screen.resize(20, 60)
+    client.call("process.resize", pid=terminal.pid, rows=20, cols=60)
+    until(lambda: terminal.look() and b"second line" in terminal.bytes[before:], "it is drawn anew")
     terminal.type("ggccchanged\x1b:w\r")
     terminal.shows("written")
     assert (folder / "file.txt").read_text() == "changed\nsecond line\n"
