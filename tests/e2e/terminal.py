@@ -3,7 +3,7 @@
 import pyte
 
 from guestproto import Data, End, Event, Gap
-from until import until
+from until import SLOWER, until
 
 
 class Screen(pyte.Screen):
@@ -19,7 +19,7 @@ class Terminal:
 
     def __init__(self, request, rows=24, cols=80):
         self.request = request
-        self.started = request.next(20).fields
+        self.started = request.next(20 * SLOWER).fields
         self.screen = Screen(cols, rows)
         self._stream = pyte.ByteStream(self.screen)
         self.bytes = bytearray()  # all that came
@@ -73,6 +73,6 @@ class Terminal:
 
     def result(self):
         """Reads to the end."""
-        for item in self.request:
+        while (item := self.request.next(20 * SLOWER)) is not None:
             self._take(item)
-        return self.request.result(20)
+        return self.request.result(20 * SLOWER)

@@ -5,6 +5,7 @@ import os
 
 import guestproto
 import pytest
+from terminal import Terminal
 from until import until
 
 
@@ -126,6 +127,38 @@ class TestPrograms:
         result = client.commands.run("mount -t tmpfs none /mnt", seccomp="default")
         assert result.exit_code != 0
         assert "mnt" not in sh(client, "cat /proc/mounts")
+
+
+class TestTerminals:
+    def test_a_terminal_is_the_user_s(self, client):
+        terminal = Terminal.run(client, "sh", "-c", "stat -c '%u:%g %a' $(tty); stty size; echo there >/dev/tty", user="user")
+        assert terminal.result()["exit_code"] == 0
+        assert terminal.bytes.split() == [b"1000:5", b"620", b"24", b"80", b"there"]
+
+    def test_an_editor(self, client):
+        terminal = Terminal.run(client, "vi", "/tmp/text", user="user")
+        terminal.shows("/tmp/text")
+        terminal.type("ihello\x1b")
+        terminal.shows("- /tmp/text", "it is back in command mode")
+        terminal.type(":wq\r")
+        assert terminal.result()["exit_code"] == 0
+        assert client.files.read("/tmp/text") == b"hello\n"
+
+    def test_top(self, client):
+        terminal = Terminal.run(client, "top")
+        terminal.shows("Mem:")
+        terminal.type("q")
+        assert terminal.result()["exit_code"] == 0
+
+    def test_a_shell_s_jobs(self, client):
+        terminal = Terminal.run(client, "sh", "-i", envs={"PS1": "$ "})
+        terminal.shows("$")
+        terminal.type("sleep 47112\n")
+        until(lambda: terminal.look() and sleepers(client, "47112") == 1, "it runs")
+        terminal.type("\x03")
+        until(lambda: terminal.look() and sleepers(client, "47112") == 0, "it is interrupted")
+        terminal.type("exit 3\n")
+        assert terminal.result()["exit_code"] == 3
 
 
 class TestFiles:
