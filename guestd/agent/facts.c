@@ -20,6 +20,8 @@ enum item {
     ITEM_FLAGS,
     ITEM_ENCODING,
     ITEM_MAX_OUTPUT,
+    ITEM_KEY,
+    ITEM_DIGEST,
     ITEMS
 };
 
@@ -45,8 +47,15 @@ int facts_pack(const struct facts *facts, msgpack_sbuffer *out) {
     pack_name(&pk, facts->user);
     msgpack_pack_uint32(&pk, facts->flags);
     msgpack_pack_uint32(&pk, facts->encoding);
-    /* the packer's errors are the buffer's: no memory */
-    return msgpack_pack_uint64(&pk, facts->max_output) ? -ENOMEM : 0;
+    msgpack_pack_uint64(&pk, facts->max_output);
+    if (!facts->key) {
+        msgpack_pack_nil(&pk);
+        /* the packer's errors are the buffer's: no memory */
+        return msgpack_pack_nil(&pk) ? -ENOMEM : 0;
+    }
+    pack_name(&pk, facts->key);
+    msgpack_pack_bin(&pk, sizeof(facts->digest));
+    return msgpack_pack_bin_body(&pk, facts->digest, sizeof(facts->digest)) ? -ENOMEM : 0;
 }
 
 /* The item's number, or `otherwise` where an older agent wrote none. */
@@ -67,6 +76,17 @@ static char *text(const msgpack_object *object, char **at) {
         *at = mempcpy(*at, object->via.bin.ptr, object->via.bin.size);
     *(*at)++ = '\0';
     return start;
+}
+
+/* A key without its digest is none. */
+static void read_key(const msgpack_object_array *array, struct facts *facts, char **at) {
+    facts->key = NULL;
+    if (array->size <= ITEM_DIGEST || array->ptr[ITEM_KEY].type != MSGPACK_OBJECT_STR ||
+        array->ptr[ITEM_DIGEST].type != MSGPACK_OBJECT_BIN ||
+        array->ptr[ITEM_DIGEST].via.bin.size != sizeof(facts->digest))
+        return;
+    facts->key = text(&array->ptr[ITEM_KEY], at);
+    memcpy(facts->digest, array->ptr[ITEM_DIGEST].via.bin.ptr, sizeof(facts->digest));
 }
 
 static struct facts *build(const msgpack_object_array *array, size_t blob_len) {
@@ -93,6 +113,7 @@ static struct facts *build(const msgpack_object_array *array, size_t blob_len) {
     if (facts->encoding > ENCODING_RAW)
         facts->encoding = ENCODING_AUTO;
     facts->max_output = number(array, ITEM_MAX_OUTPUT, UINT64_MAX);
+    read_key(array, facts, &at);
     return facts;
 }
 

@@ -18,6 +18,8 @@
 
 #define FACTS_ARGS_MAX 4096 /* bytes of args that are kept, their NULs counted; only whole ones */
 
+#define FACTS_DIGEST 32
+
 enum facts_flags {
     FACTS_BACKGROUND = 1 << 0,
     FACTS_STREAM = 1 << 1,
@@ -32,7 +34,9 @@ struct facts {
     const char *user;
     unsigned flags;
     enum encoding encoding;
-    uint64_t max_output; /* bytes kept of each stream */
+    uint64_t max_output;          /* bytes kept of each stream */
+    const char *key;              /* NULL: none */
+    uint8_t digest[FACTS_DIGEST]; /* of the request that the key is for */
 };
 
 /* Appends the blob. Returns 0 or -ENOMEM. */

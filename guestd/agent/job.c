@@ -29,9 +29,14 @@ static int compare_pids(const struct job *a, const struct job *b) {
     return a->pid != b->pid ? (a->pid < b->pid ? -1 : 1) : compare_ids(a, b);
 }
 
+static int compare_keys(const struct job *a, const struct job *b) {
+    return strcmp(a->facts->key, b->facts->key);
+}
+
 RB_GENERATE_STATIC(jobs_by_id, job, by_id, compare_ids)
 RB_GENERATE_STATIC(jobs_by_tag, job, by_tag, compare_tags)
 RB_GENERATE_STATIC(jobs_by_pid, job, by_pid, compare_pids)
+RB_GENERATE_STATIC(jobs_by_key, job, by_key, compare_keys)
 
 /* ── the table ── */
 
@@ -70,6 +75,7 @@ struct jobs *jobs_new(struct agent *agent) {
     RB_INIT(&jobs->ids);
     RB_INIT(&jobs->tags);
     RB_INIT(&jobs->pids);
+    RB_INIT(&jobs->keys);
     jobs_retain_init(jobs);
     jobs_input_init(jobs);
     return jobs;
@@ -114,6 +120,7 @@ struct job *job_new(struct jobs *jobs, uint64_t id, struct facts *facts) {
     job->facts = facts;
     RB_INSERT(jobs_by_id, &jobs->ids, job);
     RB_INSERT(jobs_by_tag, &jobs->tags, job);
+    job->keyed = facts->key && !RB_INSERT(jobs_by_key, &jobs->keys, job);
     jobs->living++;
     return job;
 }
@@ -153,6 +160,8 @@ void job_unlist(struct job *job) {
     job->listed = false;
     RB_REMOVE(jobs_by_id, &jobs->ids, job);
     RB_REMOVE(jobs_by_tag, &jobs->tags, job);
+    if (job->keyed)
+        RB_REMOVE(jobs_by_key, &jobs->keys, job);
     if (job->state != JOB_STARTING)
         RB_REMOVE(jobs_by_pid, &jobs->pids, job);
     if (job->state != JOB_EXITED) {
@@ -211,6 +220,12 @@ struct job *jobs_by_pid_find(struct jobs *jobs, int32_t pid) {
         if (job->state == JOB_RUNNING)
             return job;
     return newest;
+}
+
+struct job *jobs_find_key(struct jobs *jobs, const char *key) {
+    struct facts facts = {.key = key};
+
+    return RB_FIND(jobs_by_key, &jobs->keys, &(struct job){.facts = &facts});
 }
 
 struct job *job_select(struct call *call, int64_t pid, const char *tag) {
@@ -279,6 +294,10 @@ const char *job_channel(const struct job *job, unsigned c) {
     if (job_has_terminal(job))
         return c == 0 ? "pty" : NULL;
     return c == 0 ? "stdout" : "stderr";
+}
+
+bool job_same_request(const struct job *job, const uint8_t *digest) {
+    return memcmp(job->facts->digest, digest, sizeof(job->facts->digest)) == 0;
 }
 
 uint64_t job_end(const struct job *job, unsigned c) {

@@ -61,6 +61,8 @@ struct job_order {
     enum encoding encoding;
     uint32_t limits; /* bits, 1 << enum link_limit */
     int64_t limit[LINK_LIMIT_COUNT];
+    const char *key;       /* NULL: none. One that no job has */
+    const uint8_t *digest; /* of the request, FACTS_DIGEST bytes; with a key */
 };
 
 /* Who wants to know what becomes of a job. Embedded in its owner; each hook is called at most once,
@@ -93,6 +95,11 @@ const char *job_limit_field(enum link_limit limit);
  * newest that exited. NULL: the call was failed. */
 struct job *job_select(struct call *call, int64_t pid, const char *tag);
 
+/* The job that a request with that key began, whatever became of it; NULL: none is remembered. */
+struct job *jobs_find_key(struct jobs *jobs, const char *key);
+/* Whether that request had the same digest. */
+bool job_same_request(const struct job *job, const uint8_t *digest);
+
 /* In the order of their starts. `next` of the last is NULL. */
 struct job *jobs_first(struct jobs *jobs);
 struct job *job_next(struct job *job);
@@ -120,12 +127,21 @@ void job_reply_record(const struct job *job, struct call *call);
  * turn: the job stays as long. Fails the call `too_large` when the client's max_frame can't hold
  * them. */
 void job_reply_result(struct job *job, struct call *call, bool output, enum encoding encoding);
+/* The result behind a stream of the output. `gapped`: some of it was told as a gap. */
+void job_reply_streamed(struct job *job, struct call *call, bool gapped);
 /* The most bytes of each stream that a result in that encoding can carry to this client. */
 uint64_t job_output_fits(struct call *call, enum encoding encoding);
 
 /* ── orders ── */
 
-/* SIGTERM, grace, SIGKILL to the whole tree, and the reason becomes `cancelled`. */
+/* A foreground exec waits for its end, as its start or by joining it with a key. */
+void job_call(struct job *job);
+/* It waits no longer. `lost`: its connection is gone, so that the job is cancelled if nobody else
+ * waits. */
+void job_hang_up(struct job *job, bool lost);
+
+/* SIGTERM, grace, SIGKILL to the whole tree, and the reason becomes `cancelled`. Nothing waits for
+ * a reader any more. One that only starts is ended as soon as it has. */
 void job_cancel(struct job *job);
 /* Whoever started it reads no more: its store drops the oldest bytes from now on and never makes it
  * wait. */

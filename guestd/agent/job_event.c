@@ -135,6 +135,8 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
             r = r == -EBADMSG ? r : 0;
             jobs->agent->stats.processes_started++;
             job_started(job, message->pid, message->started_at);
+            if (job->cancelled)
+                job_cancel(job);
             tell_started(job, NULL);
             job_input_started(job);
         }

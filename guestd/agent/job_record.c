@@ -57,14 +57,14 @@ static bool cut(const struct job *job, unsigned c) {
 }
 
 /* A streamed one lost only what its opener was told of by gaps, if it was told of anything. */
-static bool truncated(const struct job *job, bool output) {
+static bool lacks(const struct job *job, bool output) {
     if ((job->facts->flags & FACTS_STREAM) && !output)
         return job->gapped || job->unmapped;
     return cut(job, 0) || cut(job, 1);
 }
 
 /* END_PAIRS of them. */
-static void pack_end(const struct job *job, msgpack_packer *pk, bool output) {
+static void pack_end(const struct job *job, msgpack_packer *pk, bool truncated) {
     const struct link_result *result = &job->result;
     bool known = result->reason != LINK_REASON_LOST;
     bool signaled = known && WIFSIGNALED(result->wait_status);
@@ -80,7 +80,7 @@ static void pack_end(const struct job *job, msgpack_packer *pk, bool output) {
     pack_kv_uint(pk, "duration_ms", result->duration_ms);
     pack_kv_uint(pk, "stdout_bytes", job_end(job, 0));
     pack_kv_uint(pk, "stderr_bytes", job_end(job, 1));
-    pack_kv_bool(pk, "truncated", truncated(job, output));
+    pack_kv_bool(pk, "truncated", truncated);
     pack_kv_bool(pk, "pipes_open", result->pipes_open);
     pack_kv_uint(pk, "descendants", result->descendants);
     pack_kv_uint(pk, "killed_descendants", result->killed_descendants);
@@ -117,7 +117,7 @@ static void pack_record(const struct job *job, msgpack_packer *pk) {
     pack_kv_double(pk, "started_at", job->started_at);
     if (job_exited(job)) {
         pack_kv_double(pk, "exited_at", job->result.exited_at);
-        pack_end(job, pk, false);
+        pack_end(job, pk, lacks(job, false));
     }
 }
 
@@ -195,10 +195,10 @@ static struct slice bytes_of(const struct output *output, unsigned c) {
     return (struct slice){output->stream[c].data, output->stream[c].len};
 }
 
-static void pack_result(const struct job *job, msgpack_packer *pk, bool output) {
+static void pack_result(const struct job *job, msgpack_packer *pk, bool truncated) {
     pack_kv_int(pk, "pid", job->pid);
     pack_kv_text(pk, "tag", job->facts->tag);
-    pack_end(job, pk, output);
+    pack_end(job, pk, truncated);
 }
 
 static void reply_with_output(struct job *job, struct call *call, enum encoding wanted) {
@@ -229,7 +229,7 @@ static void reply_with_output(struct job *job, struct call *call, enum encoding 
         pack_text(pk, "stderr");
         encoding_pack(pk, encoding, bytes_of(&output, 1));
         pack_kv_text(pk, "encoding", encoding_names[encoding]);
-        pack_result(job, pk, true);
+        pack_result(job, pk, lacks(job, true));
         call_reply_end(call);
     }
     output_deinit(&output);
@@ -271,7 +271,7 @@ void job_reply_result(struct job *job, struct call *call, bool output, enum enco
     if (call_answered(call)) /* not worth packing */
         return;
     if (!output) {
-        pack_result(job, call_reply_begin(call, RESULT_PAIRS), false);
+        pack_result(job, call_reply_begin(call, RESULT_PAIRS), lacks(job, false));
         call_reply_end(call);
         return;
     }
@@ -284,6 +284,13 @@ void job_reply_result(struct job *job, struct call *call, bool output, enum enco
         reply_later(job, call, encoding, kept);
     else
         reply_with_output(job, call, encoding);
+}
+
+void job_reply_streamed(struct job *job, struct call *call, bool gapped) {
+    if (call_answered(call))
+        return;
+    pack_result(job, call_reply_begin(call, RESULT_PAIRS), gapped || job->unmapped);
+    call_reply_end(call);
 }
 
 uint64_t job_output_fits(struct call *call, enum encoding encoding) {

@@ -197,8 +197,13 @@ static int make_facts(const struct job_order *order, const char *tag, msgpack_sb
                  (order->rows ? FACTS_PTY : 0),
         .encoding = order->encoding,
         .max_output = order->max_output,
+        .key = order->key,
     };
-    int r = facts_pack(&facts, blob);
+    int r;
+
+    if (order->key)
+        memcpy(facts.digest, order->digest, sizeof(facts.digest));
+    r = facts_pack(&facts, blob);
 
     return r < 0 ? r : facts_unpack(blob->data, blob->size, ret);
 }

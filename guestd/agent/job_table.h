@@ -22,16 +22,20 @@ struct job {
     RB_ENTRY(job) by_id;
     RB_ENTRY(job) by_tag;
     RB_ENTRY(job) by_pid; /* once it has started */
+    RB_ENTRY(job) by_key; /* while it is keyed */
     struct jobs *jobs;
     uint32_t refs; /* the table's, and one a watch */
     bool listed;   /* is in the table */
+    bool keyed;    /* its key stands for it */
     enum job_state state;
     uint64_t id;
     int32_t pid;
-    bool unmapped;   /* there was no memory to map its store: its output can't be read here */
-    bool gapped;     /* its opener was told of a gap */
-    bool detached;   /* its store overwrites: nothing waits for its opener, or no more */
-    bool taken_over; /* an earlier agent started it */
+    bool unmapped;    /* there was no memory to map its store: its output can't be read here */
+    bool gapped;      /* its opener was told of a gap */
+    bool cancelled;   /* LINK_CANCEL went out, or goes as soon as it has started */
+    uint32_t callers; /* foreground execs that wait for its end */
+    bool detached;    /* its store overwrites: nothing waits for its opener, or no more */
+    bool taken_over;  /* an earlier agent started it */
     double started_at;
     struct facts *facts;
     struct view view;
@@ -51,12 +55,14 @@ struct job {
 RB_HEAD(jobs_by_id, job);
 RB_HEAD(jobs_by_tag, job);
 RB_HEAD(jobs_by_pid, job);
+RB_HEAD(jobs_by_key, job);
 
 struct jobs {
     struct agent *agent;
     struct jobs_by_id ids;
     struct jobs_by_tag tags;
     struct jobs_by_pid pids;
+    struct jobs_by_key keys;
     uint32_t living; /* starting and running */
     uint32_t exited;
     struct job *oldest, *newest;

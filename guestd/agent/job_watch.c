@@ -34,8 +34,20 @@ static void order(struct job *job, enum link_type type) {
 }
 
 void job_cancel(struct job *job) {
-    if (job->state == JOB_RUNNING)
-        order(job, LINK_CANCEL);
+    job->cancelled = true;
+    if (job->state != JOB_RUNNING)
+        return;
+    order(job, LINK_CANCEL);
+    job_detach(job);
+}
+
+void job_call(struct job *job) {
+    job->callers++;
+}
+
+void job_hang_up(struct job *job, bool lost) {
+    if (--job->callers == 0 && lost)
+        job_cancel(job);
 }
 
 void job_adopt(struct job *job) {

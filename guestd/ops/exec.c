@@ -52,7 +52,7 @@ static const struct field fields[] = {
     FIELD(exec_params, no_new_privs, BOOL),
     FIELD(exec_params, pty, MAP, .fields = pty_fields),
     FIELD(exec_params, limits, MAP, .fields = exec_limits_fields),
-    FIELD_LATER("key"),
+    FIELD(exec_params, key, STR, .max_len = 256),
     FIELDS_END,
 };
 
@@ -183,10 +183,9 @@ static int filter(const char *name, struct job_order *order, struct failure *fai
     return 0;
 }
 
-static int prepare(struct exec *exec, struct failure *failure) {
+static void fill(struct exec *exec) {
     const struct exec_params *p = exec->params;
     bool captured = !streams(p) && !p->background;
-    int r = check(p, failure);
 
     exec->order = (struct job_order){
         .cmd = p->cmd,
@@ -209,9 +208,16 @@ static int prepare(struct exec *exec, struct failure *failure) {
         .grace_ms = p->kill_grace < UINT32_MAX / 1000 ? (uint32_t)to_ms(p->kill_grace) : UINT32_MAX,
         .mode = store_mode(p),
         .encoding = (enum encoding)p->encoding,
+        .key = p->key,
+        .digest = exec->digest,
     };
-    if (r == 0)
-        r = max_output(exec->call, p, &exec->order.max_output, failure);
+}
+
+/* What can be wrong with a run that is to begin. */
+static int prepare(struct exec *exec, struct failure *failure) {
+    const struct exec_params *p = exec->params;
+    int r = max_output(exec->call, p, &exec->order.max_output, failure);
+
     if (r == 0)
         r = exec_limits_order(&p->limits, call_agent(exec->call)->hello.controllers, &exec->order,
                               failure);
@@ -230,13 +236,21 @@ static void run(struct call *call, const void *params) {
     }
     exec->call = call;
     exec->params = params;
-    if (prepare(exec, &failure)) {
+    if (check(exec->params, &failure)) {
         call_fail_with(call, &failure);
         return;
     }
+    if (exec->params->key && !exec_key_read(exec, fields))
+        return;
+    fill(exec);
     if (exec->order.stdin_open && !exec->order.background)
         inlet_start(&exec->inlet, call);
-    exec_find_user(exec);
+    if (exec->params->key && exec_key_join(exec))
+        return;
+    if (prepare(exec, &failure))
+        call_fail_with(call, &failure);
+    else
+        exec_find_user(exec);
 }
 
 const struct op op_exec = {"exec", fields, sizeof(struct exec_params), run, 0};

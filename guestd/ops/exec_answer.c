@@ -1,8 +1,8 @@
 /*
  * An exec from its start to its answer. Before the program runs only an error can answer; once it
  * runs, only a result: a cancelled one answers when the supervisor has ended it, with the reason
- * `cancelled`. A foreground process whose connection is lost is cancelled too; a background one is
- * never touched.
+ * `cancelled`. A foreground process whose last caller's connection is lost is cancelled too; a
+ * background one is never touched.
  */
 #include "agent/agent.h"
 #include "ops/exec_private.h"
@@ -21,6 +21,8 @@ static void finish(struct exec *exec) {
         return;
     exec->finished = true;
     call_on_cancel(exec->call, on_late_cancel, NULL);
+    if (!exec->order.background)
+        job_hang_up(exec->watch.job, exec->lost);
     outlet_stop(&exec->outlet);
     inlet_stop(&exec->inlet);
     job_unwatch(&exec->watch);
@@ -50,7 +52,7 @@ static void send_started(struct exec *exec) {
 static void on_streamed(struct outlet *outlet) {
     struct exec *exec = (struct exec *)((char *)outlet - offsetof(struct exec, outlet));
 
-    job_reply_result(exec->watch.job, exec->call, false, exec->order.encoding);
+    job_reply_streamed(exec->watch.job, exec->call, outlet->gapped);
     finish(exec);
 }
 
@@ -87,15 +89,8 @@ static void on_started(struct job_watch *watch, const struct failure *failure) {
     } else if (exec->order.background) {
         reply_started(exec);
         finish(exec);
-    } else {
-        if (exec->cancelled)
-            job_cancel(watch->job);
-        if (call_answered(exec->call)) { /* lost */
-            job_detach(watch->job);
-            finish(exec);
-        } else if (exec->order.stream) {
-            start_stream(exec);
-        }
+    } else if (exec->order.stream) {
+        start_stream(exec);
     }
 }
 
@@ -119,34 +114,50 @@ static void on_exited(struct job_watch *watch) {
 
 static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
     struct exec *exec = arg;
-    struct job *job = exec->watch.job;
 
     if (exec->order.background) /* it starts, and that is the answer */
         return;
-    exec->cancelled = true;
-    if (job_running(job)) {
-        job_cancel(job);
-        job_detach(job); /* also where its stream hasn't begun: it must not wait for a reader */
-    }
-    if (exec->order.stream)
-        outlet_release(&exec->outlet);
-    if (reason == CANCEL_BY_CLIENT)
-        call_on_cancel(call, on_cancel, exec); /* the connection may still be lost */
-    else if (job_running(job) || job_exited(job))
+    if (reason == CANCEL_CONNECTION_LOST) {
+        exec->lost = true;
         finish(exec);
+        return;
+    }
+    exec->cancelled = true;
+    job_cancel(exec->watch.job);
+    outlet_release(&exec->outlet);
+    call_on_cancel(call, on_cancel, exec); /* the connection may still be lost */
+}
+
+static const struct job_watch hooks = {
+    .started = on_started, .output = on_output, .exited = on_exited};
+
+static void attend(struct exec *exec) {
+    call_ref(exec->call);
+    if (!exec->order.background)
+        job_call(exec->watch.job);
+    call_on_cancel(exec->call, on_cancel, exec);
+    if (exec->order.stdin_open && !exec->order.background)
+        inlet_attach(&exec->inlet, exec->watch.job);
 }
 
 void exec_follow(struct exec *exec) {
     struct failure failure = {0};
 
-    exec->watch =
-        (struct job_watch){.started = on_started, .output = on_output, .exited = on_exited};
-    if (jobs_start(call_agent(exec->call)->jobs, &exec->order, &exec->watch, &failure)) {
-        call_fail_with(exec->call, &failure);
+    if (exec->params->key && exec_key_join(exec)) /* it began while the user was looked up */
         return;
-    }
-    call_ref(exec->call);
-    call_on_cancel(exec->call, on_cancel, exec);
-    if (exec->order.stdin_open && !exec->order.background)
-        inlet_attach(&exec->inlet, exec->watch.job);
+    exec->watch = hooks;
+    if (jobs_start(call_agent(exec->call)->jobs, &exec->order, &exec->watch, &failure))
+        call_fail_with(exec->call, &failure);
+    else
+        attend(exec);
+}
+
+void exec_follow_run(struct exec *exec, struct job *job) {
+    exec->watch = hooks;
+    job_watch(job, &exec->watch);
+    attend(exec);
+    if (job_running(job) || job_exited(job))
+        on_started(&exec->watch, NULL);
+    if (!exec->finished && job_exited(job) && !exec->order.stream)
+        on_exited(&exec->watch);
 }

@@ -7,6 +7,7 @@
 #include "agent/job.h"
 #include "agent/outlet.h"
 #include "ops/exec_limits.h"
+#include "ops/params_digest.h"
 
 /* rows 0: none was asked for. */
 struct exec_pty {
@@ -39,6 +40,7 @@ struct exec_params {
     bool no_new_privs;
     struct exec_pty pty;
     struct exec_limits limits;
+    const char *key;
 };
 
 /* One exec, in its call's arena. */
@@ -46,10 +48,11 @@ struct exec {
     struct call *call;
     const struct exec_params *params;
     struct job_order order;
+    uint8_t digest[PARAMS_DIGEST]; /* of the params, with a key */
     struct job_watch watch;
     struct outlet outlet;
     struct inlet inlet; /* of a foreground one whose stdin is open */
-    bool cancelled, finished;
+    bool cancelled, lost, finished;
 };
 
 /* ── exec_user.c ── */
@@ -58,8 +61,17 @@ struct exec {
  * exec_follow, or fails the call. */
 void exec_find_user(struct exec *exec);
 
+/* ── exec_key.c ── */
+
+/* Digests the params; false: the call was failed. */
+bool exec_key_read(struct exec *exec, const struct field *fields);
+/* Joins the run that the key began, or fails the call. False: no such run is known. */
+bool exec_key_join(struct exec *exec);
+
 /* ── exec_answer.c ── */
 
 /* The order is complete: starts the job; the call is answered when it has started (background), or
  * exited. */
 void exec_follow(struct exec *exec);
+/* The same for a job that an earlier request started: it starts, runs or has exited. */
+void exec_follow_run(struct exec *exec, struct job *job);

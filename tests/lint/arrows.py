@@ -35,7 +35,7 @@ LIBRARIES = {
     r"uv\.h": {"guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
     r"msgpack.*": {"proto", "proto/client", "guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
     r"seccomp\.h": {"guestd/sandbox"},
-    r"sha2\.h|md5\.h": {"guestd/files", "proto/client/sha256.c"},
+    r"sha2\.h|md5\.h": {"guestd/files", "guestd/ops", "proto/client/sha256.c"},
 }
 
 # Headers that meson makes → the one room, or file, that may see them.
