@@ -371,7 +371,8 @@ struct link_exited {
 };
 
 /* One job of the table that a new agent takes over. + store memfd (its facts say what the job is).
- */
+ * pid 0: it only starts, so that its spec memfd comes instead (the facts are its last bytes), and
+ * LINK_SPAWNED is still to follow. */
 struct link_job {
     struct link_header h;
     uint64_t job;

@@ -133,7 +133,8 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
                           strerror(-r));
             job->unmapped = r < 0;
             r = r == -EBADMSG ? r : 0;
-            jobs->agent->stats.processes_started++;
+            jobs->agent->stats.processes_started += !job->taken_over;
+            job->detached |= job->taken_over && !view_blocks(&job->view);
             job_started(job, message->pid, message->started_at);
             if (job->cancelled)
                 job_cancel(job);
@@ -219,87 +220,4 @@ void jobs_on_output(struct jobs *jobs, uint64_t id) {
         return;
     bell_rang(job);
     tell_output(job);
-}
-
-/* ── the table of the supervisor ── */
-
-/* A job that no agent described: the main PROGRAM, whose blob is its arguments, each with its NUL;
- * or one whose blob is from an agent that this one doesn't understand. */
-static struct facts *describe(const struct link_job *message, struct slice blob) {
-    struct strv args = {0};
-    char tag[32];
-    char *words[64];
-    struct facts facts = {
-        .tag = tag, .cmd = "?", .cwd = "/", .user = "root", .max_output = UINT64_MAX};
-    msgpack_sbuffer packed;
-    struct facts *ret = NULL;
-
-    snprintf(tag, sizeof(tag), "job-%llx", (unsigned long long)message->job);
-    if (message->flags & LINK_SPAWN_MAIN) {
-        const char *at = (const char *)blob.data, *end = at + blob.len;
-
-        strcpy(tag, "main");
-        for (; args.n < sizeof(words) / sizeof(words[0]) && at < end &&
-               memchr(at, 0, (size_t)(end - at));
-             at += strlen(at) + 1)
-            words[args.n++] = (char *)at;
-        if (args.n > 0) {
-            facts.cmd = words[0];
-            facts.args = (struct strv){args.n - 1, words + 1};
-        }
-    }
-    if (!(message->flags & LINK_SPAWN_FOREGROUND))
-        facts.flags |= FACTS_BACKGROUND;
-    msgpack_sbuffer_init(&packed);
-    if (facts_pack(&facts, &packed) == 0)
-        facts_unpack(packed.data, packed.size, &ret);
-    msgpack_sbuffer_destroy(&packed);
-    return ret;
-}
-
-/* Only with LINK_JOB at an agent's start: what earlier agents began. */
-static int take_over(struct jobs *jobs, const struct link_job *message, int fd, struct job **ret) {
-    struct view view = {0};
-    struct facts *facts = NULL;
-    struct slice blob;
-    int r = view_open(fd, &view);
-
-    if (r == -EBADMSG)
-        return r;
-    blob = view_facts(&view);
-    if ((message->flags & LINK_SPAWN_MAIN) || facts_unpack(blob.data, blob.len, &facts) < 0)
-        facts = describe(message, blob);
-    *ret = facts ? job_new(jobs, message->job, facts) : NULL;
-    if (!*ret) {
-        free(facts);
-        view_close(&view);
-        return -ENOMEM;
-    }
-    job_input_init(*ret, message->flags);
-    (*ret)->view = view;
-    (*ret)->unmapped = r < 0;
-    (*ret)->taken_over = true;
-    (*ret)->detached = !view_blocks(&view);
-    return 0;
-}
-
-int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd) {
-    struct job *job = jobs_by_id_find(jobs, message->job);
-    int r = 0;
-
-    if (!job) {
-        r = take_over(jobs, message, fd, &job);
-        if (r == 0)
-            job_started(job, message->pid, message->started_at);
-    } else if (job->state == JOB_STARTING) {
-        struct link_spawned spawned = {
-            .job = message->job, .pid = message->pid, .started_at = message->started_at};
-
-        r = jobs_on_spawned(jobs, &spawned, dup(fd));
-    }
-    if (r == 0 && message->exited && job->state == JOB_RUNNING)
-        exited(job, &message->result);
-    if (fd >= 0)
-        close(fd);
-    return r;
 }

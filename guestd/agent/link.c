@@ -75,17 +75,18 @@ int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
+static int handle(struct link *link, const union link_message *message, int fd);
+
 static void watch(struct link *link) {
     uv_poll_start(&link->poll, UV_READABLE | (link->first || link->wanted ? UV_WRITABLE : 0),
                   on_poll);
 }
 
-static int handle(struct link *link, const union link_message *message, int fd);
-
-static int read_table(struct agent *agent) {
+/* What happens to jobs that were told already can be told before the table's end. */
+static int read_table(struct link *link) {
     for (;;) {
         union link_message message;
-        int fds[LINK_FDS_MAX];
+        int fds[LINK_FDS_MAX] = {-1};
         unsigned n_fds;
         int r = link_message_wait(&message, fds, &n_fds);
 
@@ -93,7 +94,7 @@ static int read_table(struct agent *agent) {
             return r;
         if (message.h.type == LINK_JOBS_END)
             return 0;
-        r = handle(agent->link, &message, n_fds ? fds[0] : -1);
+        r = handle(link, &message, n_fds ? fds[0] : -1);
         if (r < 0)
             return r;
     }
@@ -124,7 +125,7 @@ int link_start(struct agent *agent) {
     link->poll.data = link;
     agent->link = link;
     speak(link);
-    r = read_table(agent);
+    r = read_table(link);
     if (r < 0) {
         link_close(agent);
         return r;

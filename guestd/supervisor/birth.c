@@ -163,7 +163,6 @@ void birth_run(struct birth *birth) {
         err = bear(birth, &spec, stdio);
     for (int i = 0; i < 3; i++)
         close_fd(&stdio[i]);
-    close_fd(&birth->spec);
     close_fd(&birth->input);
     if (err < 0) {
         close_fd(&birth->in);

@@ -34,7 +34,8 @@ struct birth {
     uint64_t size[2];
     uint32_t mode[2];
     uint16_t rows, cols; /* of a terminal */
-    int spec, input;     /* memfds; closed by birth_run. input -1: none */
+    int spec;            /* memfd; the main loop's, which shows it to a new agent */
+    int input;           /* memfd; closed by birth_run. -1: none */
     char group[24];      /* directory name under nursery->groups; empty: none */
     bool group_is_new;   /* it has to be made first */
     struct bounds bounds;

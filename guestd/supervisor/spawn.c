@@ -37,12 +37,12 @@ static void fail(struct task *task, int err, uint32_t stage) {
     task->spawn_err = err;
     task->spawn_stage = stage;
     task->failed = true;
-    if (!program && task->generation == supervisor->keeper.generation) {
+    bool known = task->generation == supervisor->keeper.generation && !task_disown(task);
+    if (!program && known)
         task_owe(task, OWED_SPAWNED);
-        tell_owed(supervisor);
-    } else {
+    else
         task_failure_told(task);
-    }
+    tell_owed(supervisor);
     if (program)
         program_failed(supervisor, err);
     else
@@ -68,6 +68,7 @@ static void on_born(struct chore *chore) {
         task_set_pid(task);
         fail(task, birth->err, birth->stage);
     }
+    close_fd(birth->spec);
     free(birth);
 }
 

@@ -191,8 +191,7 @@ static void unlink_task(struct task *task) {
 void task_free(struct task *task) {
     struct supervisor *supervisor = task->supervisor;
     unlink_task(task);
-    if ((task->owed & OWED_JOB) != 0)
-        supervisor->keeper.table_left--;
+    task_disown(task);
     if (task->state == TASK_ANSWERED)
         supervisor->tasks.answered--;
     else
@@ -233,6 +232,14 @@ void task_owe(struct task *task, enum task_owed what) {
     tasks->last_owing = &task->next_owing;
 }
 
+bool task_disown(struct task *task) {
+    if ((task->owed & OWED_JOB) == 0)
+        return false;
+    task->supervisor->keeper.table_left--;
+    task->owed = 0;
+    return true;
+}
+
 /* ── its life ── */
 
 static void owe_now(struct task *task, enum task_owed what) {
@@ -250,7 +257,7 @@ void task_started(struct task *task, const struct birth *birth) {
     /* An agent that didn't ask for it has not heard of it: it learns of it as it did of the others.
      */
     bool asked = task->generation == task->supervisor->keeper.generation;
-    if (!asked)
+    if (!asked || task->inherited)
         task_orphan(task);
     budget_count(task);
     if (birth->in >= 0)

@@ -68,7 +68,8 @@ struct task {
                   */
     enum task_state state;
     unsigned owed;
-    uint64_t generation; /* of the agent that asked for it */
+    uint64_t generation; /* of the agent that asked for it, or was told that it starts */
+    bool inherited;      /* these are not the same */
 
     uint64_t job;
     uint32_t flags;
@@ -153,6 +154,8 @@ void task_let_go(struct task *task);
 void task_close_store(struct task *task);
 /* The agent is to be told. */
 void task_owe(struct task *task, enum task_owed what);
+/* It needn't be told of the job at all; true: it hasn't been yet. */
+bool task_disown(struct task *task);
 
 /* task->pid is known: it can be found by it, until it is reaped. */
 void task_set_pid(struct task *task);

@@ -60,6 +60,13 @@ static bool say(struct supervisor *supervisor, const void *message, size_t size,
 #define HEADER(TYPE, STRUCT) \
     { .type = (TYPE), .size = sizeof(STRUCT) }
 
+/* It is under way to its program: who asks for the same again must find it, not start another. */
+static void pass_on(struct task *task) {
+    task->generation = task->supervisor->keeper.generation;
+    task->inherited = true;
+    task_owe(task, OWED_JOB);
+}
+
 static void owe_table(struct supervisor *supervisor) {
     supervisor->keeper.table_left = 0;
     for (struct task *task = supervisor->tasks.oldest, *next; task != NULL; task = next) {
@@ -69,6 +76,8 @@ static void owe_table(struct supervisor *supervisor) {
             task_free(task);
         else if (task->state != TASK_STARTING)
             task_owe(task, OWED_JOB);
+        else if (task->birth != NULL && (task->flags & LINK_SPAWN_MAIN) == 0)
+            pass_on(task);
         if (task->input.open && task->state != TASK_ANSWERED)
             task_owe(task, OWED_TAKEN);
     }
@@ -131,7 +140,10 @@ static bool tell_job(struct task *task) {
         .started_at = task->started_at,
         .result = task->result,
     };
-    return say(task->supervisor, &message, sizeof message, task->store.fd);
+    if (task->state != TASK_STARTING)
+        return say(task->supervisor, &message, sizeof message, task->store.fd);
+    message.pid = 0;
+    return say(task->supervisor, &message, sizeof message, task->birth->spec);
 }
 
 static bool tell_spawned(struct task *task) {

@@ -8,6 +8,7 @@ METHODS = ["process.forget",
            "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "log"]
 
+
 @pytest.mark.parametrize("method", METHODS)
 def test_methods(client, method):
     with fails("unsupported", field="method"):

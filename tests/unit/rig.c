@@ -351,6 +351,18 @@ struct link_spawned rig_started(struct rig *rig, uint64_t job, int *ret_store) {
     return spawned;
 }
 
+void rig_inherited(struct rig *rig, uint64_t job, int *ret_store) {
+    int fd;
+    if (rig_expect(rig, LINK_JOB, job, &fd).job.pid == 0) {
+        close(fd); /* its spec: it only starts */
+        rig_started(rig, job, ret_store);
+    } else if (ret_store != NULL) {
+        *ret_store = fd;
+    } else {
+        close(fd);
+    }
+}
+
 struct link_result rig_exited(struct rig *rig, uint64_t job) {
     return rig_expect(rig, LINK_EXITED, job, NULL).exited.result;
 }

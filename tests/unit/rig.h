@@ -86,6 +86,8 @@ uint64_t rig_spawn(struct rig *rig, const struct rig_job *job);
 uint64_t rig_shell(struct rig *rig, const char *script, struct link_spawn order);
 /* Asserts that it started. The store's fd is the caller's if asked for. */
 struct link_spawned rig_started(struct rig *rig, uint64_t job, int *ret_store);
+/* Asserts that a new agent is told of it, now or as soon as it has started. */
+void rig_inherited(struct rig *rig, uint64_t job, int *ret_store);
 struct link_result rig_exited(struct rig *rig, uint64_t job);
 
 /* What a store keeps of a channel, from its oldest byte; *ret_from: the offset of the first. Freed
