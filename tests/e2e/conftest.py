@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "proto/python")]
 
 import server  # noqa: E402  (its imports need the path above)
+import spec_client  # noqa: E402
 from guestctl import begin, ctl  # noqa: E402, F401  (fixtures)
 
 
@@ -43,6 +44,14 @@ def guestd(shared):
 @pytest.fixture
 def client(guestd):
     with guestd.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def spec(guestd):
+    """A connection of the client that was written from the protocol's text alone."""
+    with spec_client.Client(guestd.address) as client:
+        client.hello()
         yield client
 
 

@@ -1,19 +1,10 @@
 """What the test_input*.py share: programs that read their stdin, or don't, and who feeds them."""
 
-import pytest
-
 import spec_client as sc
 from until import SLOWER
 
 BUFFER = 1 << 20  # limits.stdin_buffer
 CREDIT = 256 << 10  # limits.stream_credit
-
-
-@pytest.fixture
-def spec(guestd):
-    with sc.Client(guestd.address) as client:
-        client.hello()
-        yield client
 
 
 def ask(client, method, **params):

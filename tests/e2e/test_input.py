@@ -4,7 +4,6 @@ import pytest
 
 import procs
 import spec_client as sc
-from feeding import spec  # noqa: F401 (a fixture)
 from feeding import BUFFER, ask, cat, result, sleeper
 from until import SLOWER, until
 

@@ -8,7 +8,6 @@ import pytest
 
 import procs
 import spec_client as sc
-from feeding import spec  # noqa: F401 (a fixture)
 from feeding import CREDIT, Feeder, ask, cat, result, sleeper
 from until import SLOWER, until
 
@@ -107,3 +106,29 @@ def test_an_agent_killed_again_and_again_loses_and_doubles_nothing(start):
         end = result(client, pid)
     sha = hashlib.sha256(feeder.block * 8).hexdigest()
     assert end["stdout"].split()[0].decode() == sha
+
+
+@pytest.mark.plain_only
+def test_where_the_supervisor_has_no_room_either_it_is_busy_and_goes_on_later(start):
+    """A byte a program costs it a page: 64 KiB for all are over long before the agent has counted as many."""
+    guestd = start("--queue-total", 1 << 16)
+    with sc.Client(guestd.address) as client:
+        client.hello()
+        pids, refused = [sleeper(client) for _ in range(24)], []
+        for pid in pids:
+            for pages in (15, 1):  # its pipe is full then
+                off = client.call("process.input", pid=pid, data=b"x" * pages * 4096)["off"]
+            answer = ask(client, "process.input", pid=pid, data=b"x")
+            if answer != {"off": off + 1}:
+                refused.append(pid)
+                assert answer == ("busy", "data", {"off": off})
+        assert refused
+        call = client.start("exec", cmd="cat", stdin_open=True, stream=True)
+        call.upload(b"y" * 200000)
+        call.end()
+        for pid in pids:
+            assert client.call("process.input", pid=pid, data=b"") == {"off": off + (pid not in refused)}
+        for pid in pids:
+            client.call("process.kill", pid=pid)
+        call.wait(30 * SLOWER)
+        assert bytes(call.data["stdout"]) == b"y" * 200000

@@ -6,7 +6,6 @@ import os
 import pytest
 
 import spec_client as sc
-from feeding import spec  # noqa: F401 (a fixture)
 from feeding import CREDIT
 from until import SLOWER
 

@@ -19,6 +19,11 @@ from test_files_read import test_read_of_what_is_no_file as test_reading_dev_zer
 from test_files_write import (  # noqa: F401
     test_a_client_that_vanishes_leaves_the_old_file_and_no_litter as test_an_upload_cut_off_leaves_half_a_file,
     test_as_a_user as test_created_parents_are_owned_by_root)
+from test_input_kept import (  # noqa: F401
+    test_those_who_never_read_cost_bounded_memory as test_a_program_that_never_reads_bloats_the_agent)
+from test_input_stream import (  # noqa: F401
+    test_a_lot_comes_back_byte_for_byte as test_open_stdin_over_64_kib_is_cut,
+    test_stream_data_feeds_stdin as test_cat_of_an_open_stdin_never_ends)
 from test_process import test_many_tags_are_each_found as test_with_two_tags_the_second_is_not_found  # noqa: F401
 from test_restart import test_output_is_whole_over_many_deaths as test_output_is_gone_with_the_agent  # noqa: F401
 from test_stream import (  # noqa: F401
