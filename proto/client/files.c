@@ -188,6 +188,7 @@ int guestproto_download_fd(struct guestproto *client, struct guestproto_params *
 struct listing {
     guestproto_on_entry *on_entry;
     void *context;
+    bool begun;
 };
 
 static int on_entries(void *context, const char *event, const msgpack_object *params) {
@@ -198,6 +199,7 @@ static int on_entries(void *context, const char *event, const msgpack_object *pa
         return 0;
     if (!entries || entries->type != MSGPACK_OBJECT_ARRAY)
         return -EPROTO;
+    listing->begun = true;
     for (uint32_t i = 0; i < entries->via.array.size; i++) {
         int r = listing->on_entry(listing->context, &entries->via.array.ptr[i]);
         if (r != 0)
@@ -206,12 +208,33 @@ static int on_entries(void *context, const char *event, const msgpack_object *pa
     return 0;
 }
 
+/* A tree has no offsets: half a listing can only begin anew, at whoever shows it. */
+static int prepare_list(struct request *request, struct guestproto_params **ret_params,
+                        char *where) {
+    const struct listing *listing = request->ask->context;
+
+    if (listing->begun)
+        return error_fatal(request->client, ECONNRESET,
+                           "the connection was lost in the middle of the listing");
+    return 0;
+}
+
+static const struct again from_no_entry = {prepare_list, false};
+
 int guestproto_list(struct guestproto *client, struct guestproto_params *params,
                     guestproto_on_entry *on_entry, void *context,
                     struct guestproto_reply *ret_reply) {
     struct listing listing = {.on_entry = on_entry, .context = context};
     struct guestproto_stream stream = {.context = &listing, .event = on_entries};
 
+    struct ask ask = {
+        .method = "file.list",
+        .params = params,
+        .stream = &stream,
+        .again = &from_no_entry,
+        .context = &listing,
+    };
+
     params_put_stream(params);
-    return guestproto_call_stream(client, "file.list", params, &stream, ret_reply);
+    return request_run(client, &ask, ret_reply);
 }

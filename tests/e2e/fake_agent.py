@@ -46,6 +46,7 @@ class FakeAgent:
         self.cut, self.half, self.token = cut, half, token
         self.frames = self.connections = 0
         self.instance = "one"
+        self.credit = 100
         self.runs, self.started, self.files, self.published = {}, 0, {"/f": STDOUT}, 0
         self.stat = dict(SIZE)
         self.refuse = False     # closes what connects
@@ -154,7 +155,7 @@ class Serve:
         if self.agent.token and params.get("token") != self.agent.token:
             self.send([2, "protocol.error", {"code": "unauthenticated", "message": "no"}])
             raise Cut
-        self.answer(msgid, {"boot_id": "b", "instance": self.agent.instance, "limits": {"stream_credit": 100},
+        self.answer(msgid, {"boot_id": "b", "instance": self.agent.instance, "limits": {"stream_credit": self.agent.credit},
                             "capabilities": {"methods": METHODS}}, "hello")
 
     def do_ping(self, msgid, params):
@@ -202,7 +203,14 @@ class Serve:
         begin = wanted if isinstance(wanted, dict) else {ch: len(output) - 30 if wanted == "now" and ch == "stdout" else 0
                                                          for ch, output in run.output().items()}
         self.send([2, "stream.event", {"id": msgid, "event": "started", "pid": run.pid, "tag": "t", "from": begin}])
-        self._stream(msgid, run, begin, {"pid": run.pid, "state": "exited"})
+        self._stream(msgid, run, begin, {"pid": run.pid, "state": "exited", "exit_code": 0})
+
+    def do_process_get(self, msgid, params):
+        self.answer(msgid, {"pid": self.agent.run().pid, "tag": "t", "pty": False}, "process.get", params)
+
+    def do_process_close_stdin(self, msgid, params):
+        self.agent.run().closed = True
+        self.answer(msgid, {}, "process.close_stdin", params)
 
     def do_process_input(self, msgid, params):
         run = self.agent.run()
