@@ -300,6 +300,11 @@ bool job_same_request(const struct job *job, const uint8_t *digest) {
     return memcmp(job->facts->digest, digest, sizeof(job->facts->digest)) == 0;
 }
 
+bool job_stdin_taken(const struct job *job, uint64_t *ret) {
+    *ret = job->input.taken;
+    return job->input.open;
+}
+
 uint64_t job_end(const struct job *job, unsigned c) {
     return job->view.base ? view_end(&job->view, c) : job->end[c];
 }

@@ -117,6 +117,8 @@ enum encoding job_encoding(const struct job *job);
 uint64_t job_end(const struct job *job, unsigned c);
 /* What the protocol calls it; NULL: the job doesn't have it. */
 const char *job_channel(const struct job *job, unsigned c);
+/* False: its stdin was never open. `ret`: bytes of it that were taken so far. */
+bool job_stdin_taken(const struct job *job, uint64_t *ret);
 
 /* ── telling a client ── */
 

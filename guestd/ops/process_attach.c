@@ -140,11 +140,21 @@ static void on_cancel(struct call *call, enum cancel_reason reason, void *arg) {
         call_fail(call, STATUS_CANCELLED, 0, NULL, "cancelled");
 }
 
-static void send_started(struct call *call, const struct job *job) {
-    msgpack_packer *pk = call_event_begin(call, "started", 2);
+/* Where it begins is told: who asked for `now` and loses the connection at once can still go on. */
+static void send_started(struct call *call, const struct job *job, const uint64_t from[2]) {
+    uint64_t taken;
+    bool open = job_stdin_taken(job, &taken);
+    msgpack_packer *pk = call_event_begin(call, "started", open ? 4 : 3);
 
     pack_kv_int(pk, "pid", job_pid(job));
     pack_kv_text(pk, "tag", job_tag(job));
+    if (open)
+        pack_kv_uint(pk, "stdin", taken);
+    pack_text(pk, "from");
+    msgpack_pack_map(pk, job_channel(job, 1) ? 2 : 1);
+    for (unsigned c = 0; c < 2; c++)
+        if (job_channel(job, c))
+            pack_kv_uint(pk, job_channel(job, c), from[c]);
     call_event_end(call);
 }
 
@@ -155,7 +165,7 @@ static void start(struct attach *attach, struct job *job, const struct outlet_pl
     job_watch(job, &attach->watch);
     job_attended(job);
     call_on_cancel(call, on_cancel, attach);
-    send_started(call, job);
+    send_started(call, job, plan->from);
     if (!call_answered(call)) /* whatever is sent can find the connection lost */
         outlet_start(&attach->outlet, call, job, plan, on_streamed);
     call_unref(call);

@@ -145,6 +145,7 @@ class Call:
         self.came = 0  # data bytes of all channels
         self.credit = client.limit("stream_credit", STREAM_CREDIT)
         self.done, self.error, self.result = False, None, None
+        self.heard = None  # called with channel, offset, end and data (None: a gap) of whatever comes
 
     def until(self, condition, timeout=30):
         """Reads frames until the condition holds, which it must do before the timeout."""
@@ -166,7 +167,7 @@ class Call:
         self.client.send([2, "stream.cancel", {"id": self.id}])
 
     def upload(self, data, timeout=30):
-        """Sends data as credit allows; stops early when the answer is there already."""
+        """Sends data, of an upload or for stdin, as credit allows; stops early when the answer is there already."""
         piece = min(DATA_MAX, self.client.limit("max_frame", DATA_MAX + 64) - 64)
         while data and not self.done:
             self.until(lambda: self.credit or self.done, timeout)
@@ -184,6 +185,9 @@ class Call:
         if method == "stream.event":
             trust(type(p.get("event")) is str, "an event without a name")
             trust(p["event"] != "started" or not (self.events or self.came or self.ends), "a late `started`")
+            begins = p.get("from", {})  # of an attach (§9)
+            trust(type(begins) is dict and all(map(is_uint, begins.values())), "an odd `from`")
+            self.off.update(begins)
             self.events.append(p)
         elif method == "stream.credit":
             trust(is_uint(p.get("bytes")), "a credit without bytes")
@@ -192,6 +196,8 @@ class Call:
             data = p.get("data")
             trust(type(ch) is str and type(data) is bytes and len(data) <= DATA_MAX, "odd data")
             trust(ch not in self.ends and p.get("off") == self.off[ch], f"data of {ch} at another offset")
+            if self.heard:
+                self.heard(ch, p["off"], p["off"] + len(data), data)
             self.off[ch] += len(data)
             self.came += len(data)
             trust(self.came <= self.granted, "more data than was credited")
@@ -202,6 +208,8 @@ class Call:
             trust(type(ch) is str and is_uint(p.get("to")) and ch not in self.ends
                   and p.get("from") == self.off[ch] <= p["to"], "an odd gap")
             self.gaps.append((ch, p["from"], p["to"]))
+            if self.heard:
+                self.heard(ch, p["from"], p["to"], None)
             self.off[ch] = p["to"]
         elif method == "stream.end":
             trust(type(ch) is str and ch not in self.ends and p.get("off") == self.off[ch], "an odd end")

@@ -67,7 +67,7 @@ def test_from_the_start_while_it_runs(client, folder):
     process = background(client, "echo one; echo err >&2; until [ -e go ]; do sleep 0.01; done; echo two; exit 3",
                          cwd=str(folder), tag="runs")
     reader = Reader(client, tag="runs")
-    assert reader.started == {"pid": process["pid"], "tag": "runs"}
+    assert reader.started == {"pid": process["pid"], "tag": "runs", "from": {"stdout": 0, "stderr": 0}}
     reader.until("stdout", 4).until("stderr", 4)
     (folder / "go").touch()
     reader.all()
