@@ -199,8 +199,12 @@ static void tell(struct task *task) {
     tell_owed(task->supervisor);
 }
 
+/* A write to a terminal ends by waking whoever polls for room, even one that found none, and a
+ * hang-up is all that is seen then: another write would go round for ever. */
 static void on_writable(struct source *source, uint32_t events) {
     struct task *task = container_of(source, struct task, input.source);
+    if (task->input.terminal && (events & EPOLLOUT) == 0)
+        return;
     push(task);
     tell(task);
 }

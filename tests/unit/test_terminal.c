@@ -249,16 +249,17 @@ static unsigned long ticks(pid_t pid) {
 }
 
 /* A program that closes its terminal lives on; nobody spins for it, typed bytes that nobody takes
- * or not; and it may open the terminal again. */
+ * or not; and it may open the terminal again, and finds them there. */
 static void test_closed_and_opened_again(void **state) {
     struct rig *rig = *state;
     int store, at[2];
     char script[200], byte;
     assert_int_equal(pipe(at), 0);
-    snprintf(script, sizeof script,
-             "stty raw -echo; printf 1; tty=$(tty); exec </proc/%d/fd/%d >/dev/null 2>&1; "
-             "read -r go; printf 2 >/dev/tty; exec printf 3 >$tty",
-             (int)getpid(), at[0]);
+    snprintf(
+        script, sizeof script,
+        "stty raw -echo; printf 1; tty=$(tty); exec </proc/%d/fd/%d >/dev/null 2>&1; "
+        "read -r go; printf 2 >/dev/tty; head -c 64000 <$tty | cksum >$tty; exec printf 3 >$tty",
+        (int)getpid(), at[0]);
     uint64_t job = spawn(rig, script, (struct link_spawn){0});
     pid_t pid = rig_started(rig, job, &store).pid;
     const struct store_head *head = map(store, 64 << 10);
@@ -277,7 +278,7 @@ static void test_closed_and_opened_again(void **state) {
     assert_int_equal(write(at[1], &byte, 1), 1);
     assert_int_equal(rig_exited(rig, job).wait_status, 0);
     char *text = rig_output(store, 0, NULL, NULL);
-    assert_string_equal(text, "123");
+    assert_string_equal(text, "12198073243 64000\n3");
     free(text);
     unmap(head, 64 << 10);
     close(store);
