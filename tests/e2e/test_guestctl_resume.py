@@ -72,15 +72,16 @@ def attached_at(agent, folder):
 
 def given(agent, folder):
     begin_one(agent, stdin_open=True)
-    text = bytes(range(256)) * 600  # three pieces
-    done = ctl(agent, "input", "--close", "t", stdin=text)
+    text = bytes(range(256)) * 600  # three pieces, each time: of a pipe it would be what is there
+    (folder / "here").write_bytes(text)
+    done = ctl(agent, "input", "--close", "t", str(folder / "here"))
     assert agent.run().stdin == text and agent.run().closed
     return done, b""
 
 
 def upload(agent, folder):
     agent.credit = 100_000
-    data = STDOUT * 6000  # more than fits one frame
+    data = STDOUT * 10000  # more than fits one frame
     (folder / "here").write_bytes(data)
     done = ctl(agent, "write", "/g", str(folder / "here"))
     assert agent.files["/g"] == data
