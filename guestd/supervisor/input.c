@@ -207,6 +207,7 @@ static void on_writable(struct source *source, uint32_t events) {
         return;
     push(task);
     tell(task);
+    task_settle(task);
 }
 
 /* ── its life ── */

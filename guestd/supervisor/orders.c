@@ -139,7 +139,7 @@ static void take_resize(struct supervisor *supervisor, const struct link_resize 
 static void take_forget(struct supervisor *supervisor, uint64_t job) {
     struct task *task = task_find(&supervisor->tasks, job);
     if (task != NULL && task->state == TASK_ANSWERED)
-        task_free(task);
+        task_forget(task);
 }
 
 static int send_to(struct task *task, int signal, uint32_t scope) {

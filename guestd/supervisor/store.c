@@ -122,12 +122,14 @@ static bool keeps_first(const struct store_channel *channel) {
 
 static void publish(struct store *store, unsigned c, uint64_t end) {
     store->channel[c].end = end;
-    atomic_store_explicit(&store->head->ring[c].end, end, memory_order_release);
+    if (store->head != NULL)
+        atomic_store_explicit(&store->head->ring[c].end, end, memory_order_release);
 }
 
 static void publish_oldest(struct store *store, unsigned c, uint64_t oldest) {
     store->channel[c].oldest = oldest;
-    atomic_store(&store->head->ring[c].oldest, oldest);
+    if (store->head != NULL)
+        atomic_store(&store->head->ring[c].oldest, oldest);
 }
 
 void store_end(struct store *store, unsigned c) {
@@ -162,7 +164,7 @@ static ssize_t skip(struct store *store, unsigned c, int pipe, size_t most) {
  */
 void store_stop_growing(struct store *store, unsigned c) {
     struct store_channel *channel = &store->channel[c];
-    if (channel->end == 0 || channel->end >= channel->size)
+    if (store->head == NULL || channel->end == 0 || channel->end >= channel->size)
         return;
     channel->size = channel->end;
     atomic_store(&store->head->ring[c].size, channel->end);
@@ -176,6 +178,8 @@ static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t m
 
 size_t store_fits(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];
+    if (store->head == NULL)
+        return SIZE_MAX;
     uint64_t backed = channel->end > 0 ? pages(held(channel)) : STORE_PAGE;
     return backed < channel->size ? (size_t)(backed - channel->end) : SIZE_MAX;
 }
@@ -233,7 +237,8 @@ static void took(struct store *store, unsigned c, size_t len) {
 ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
     struct store_channel *channel = &store->channel[c];
     ssize_t got;
-    if (channel->size == 0 || (keeps_first(channel) && channel->end >= channel->size)) {
+    if (store->head == NULL || channel->size == 0 ||
+        (keeps_first(channel) && channel->end >= channel->size)) {
         got = skip(store, c, pipe, most);
     } else {
         ssize_t want = room(store, c, pipe, most, hung_up);
@@ -314,7 +319,7 @@ int store_move(struct store *store, const uint64_t size[2]) {
 
 bool store_full(const struct store *store, unsigned c) {
     const struct store_channel *channel = &store->channel[c];
-    return channel->mode == STORE_BLOCK && channel->size > 0 &&
+    return store->head != NULL && channel->mode == STORE_BLOCK && channel->size > 0 &&
            channel->end - channel->acked >= channel->size;
 }
 

@@ -47,7 +47,8 @@ uint64_t store_pages(const struct store *store);
 uint64_t store_channel_pages(const struct store *store, unsigned channel);
 /* Both channels are at their end: unmaps, keeps the memfd. */
 void store_rest(struct store *store);
-/* Unmaps and closes; takes one whose head is NULL and fd is -1. */
+/* Unmaps and closes; takes one whose head is NULL and fd is -1. What is filled into it later is
+ * read and kept nowhere. */
 void store_deinit(struct store *store);
 
 /* Bytes that a channel can take without a page more; SIZE_MAX: it won't ever need one. */

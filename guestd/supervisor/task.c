@@ -194,7 +194,7 @@ void task_free(struct task *task) {
     task_disown(task);
     if (task->state == TASK_ANSWERED)
         supervisor->tasks.answered--;
-    else
+    else if (task->state != TASK_FORGOTTEN)
         supervisor->tasks.running--;
     ending_stop(task);
     deadline_cancel(&supervisor->loop.deadlines, &task->settle);
@@ -217,6 +217,23 @@ void task_close_store(struct task *task) {
     if (task->state == TASK_ANSWERED && task->store.fd >= 0)
         task->supervisor->tasks.stores--;
     store_deinit(&task->store);
+}
+
+static void free_if_unheld(struct task *task) {
+    if (task->pipe[0].source.fd < 0 && task->pipe[1].source.fd < 0 && task->input.source.fd < 0)
+        task_free(task);
+}
+
+void task_forget(struct task *task) {
+    task_disown(task);
+    task->owed = 0;
+    task->armed = false;
+    task_let_go(task);
+    task_close_store(task);
+    budget_leave(task);
+    task->supervisor->tasks.answered--;
+    task->state = TASK_FORGOTTEN;
+    free_if_unheld(task);
 }
 
 void task_owe(struct task *task, enum task_owed what) {
@@ -353,7 +370,7 @@ static void forget_oldest(struct tasks *tasks) {
         struct task *next = task->newer;
         if (task->state == TASK_ANSWERED && task->owed == 0) {
             if (tasks->answered > ANSWERED_MOST)
-                task_free(task);
+                task_forget(task);
             else if (task->store.fd >= 0)
                 task_close_store(task);
         }
@@ -391,6 +408,10 @@ static void answer(struct task *task) {
 
 void task_settle(struct task *task) {
     struct supervisor *supervisor = task->supervisor;
+    if (task->state == TASK_FORGOTTEN) {
+        free_if_unheld(task);
+        return;
+    }
     if (task->state != TASK_REAPED)
         return;
     if (!drain_done(&task->pipe[0], task->waited_out) ||

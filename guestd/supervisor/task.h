@@ -28,6 +28,7 @@ enum task_state {
     TASK_RUNNING,
     TASK_REAPED, /* the leader is gone; something is still waited for */
     TASK_ANSWERED,
+    TASK_FORGOTTEN, /* answered, and nobody will ask again; only who holds its pipes keeps it */
 };
 
 /* What the agent hasn't been told yet, in the order of telling. */
@@ -152,6 +153,9 @@ void task_adopt(struct task *task);
 void task_let_go(struct task *task);
 /* An answered one: the agent alone knows it now. */
 void task_close_store(struct task *task);
+/* An answered one: no agent will know it. Frees it, or does so once nobody holds its pipes: who
+ * outlives a job is not to be hit by SIGPIPE because its record went. */
+void task_forget(struct task *task);
 /* The agent is to be told. */
 void task_owe(struct task *task, enum task_owed what);
 /* It needn't be told of the job at all; true: it hasn't been yet. */
@@ -163,5 +167,5 @@ void task_set_pid(struct task *task);
 void task_started(struct task *task, const struct birth *birth);
 /* It is gone: wait_status and usage as wait4(2) gave them. */
 void task_reaped(struct task *task, int wait_status, const struct rusage *usage);
-/* Answers if nothing is waited for any more. */
+/* Answers if nothing is waited for any more; a forgotten one is freed then. */
 void task_settle(struct task *task);

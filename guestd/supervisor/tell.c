@@ -72,9 +72,13 @@ static void owe_table(struct supervisor *supervisor) {
     for (struct task *task = supervisor->tasks.oldest, *next; task != NULL; task = next) {
         next = task->newer;
         task->owed = 0;
-        if (task->state == TASK_ANSWERED && task->store.fd < 0)
-            task_free(task);
-        else if (task->state != TASK_STARTING)
+        if (task->state == TASK_FORGOTTEN)
+            continue;
+        if (task->state == TASK_ANSWERED && task->store.fd < 0) {
+            task_forget(task);
+            continue;
+        }
+        if (task->state != TASK_STARTING)
             task_owe(task, OWED_JOB);
         else if (task->birth != NULL && (task->flags & LINK_SPAWN_MAIN) == 0)
             pass_on(task);
