@@ -159,5 +159,7 @@ void job_adopt(struct job *job);
 void job_input(struct job *job, struct call *call, struct slice data, int64_t off);
 /* process.close_stdin */
 void job_close_stdin(struct job *job, struct call *call);
+/* process.forget: answers {}, or busy while it runs. Who reads its output goes on reading. */
+void job_forget(struct job *job, struct call *call);
 /* Answers the call: {} or not_found. */
 void job_signal(struct job *job, struct call *call, int number, enum link_scope scope);

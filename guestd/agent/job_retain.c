@@ -1,8 +1,10 @@
 /* How long exited jobs are remembered: so many, for so long. Their output may go before, by the
  * supervisor's measure. */
+#include <errno.h>
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/call.h"
 #include "agent/job_table.h"
 #include "agent/link.h"
 
@@ -24,6 +26,19 @@ static void forget(struct job *job) {
     job_unlist(job);
     if (jobs->n_forget == JOBS_FORGET_BATCH)
         jobs_forget_flush(jobs);
+}
+
+/* The answer stands: an agent that dies now has told the supervisor. */
+void job_forget(struct job *job, struct call *call) {
+    struct jobs *jobs = job->jobs;
+
+    if (job->state != JOB_EXITED) {
+        call_fail(call, STATUS_BUSY, EBUSY, NULL, "the process runs");
+        return;
+    }
+    forget(job);
+    jobs_forget_flush(jobs);
+    call_reply_empty(call);
 }
 
 static void start_expiry(struct jobs *jobs);

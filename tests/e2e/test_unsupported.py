@@ -4,8 +4,7 @@ import pytest
 
 from expect import fails
 
-METHODS = ["process.forget",
-           "file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
+METHODS = ["file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "log"]
 
 
