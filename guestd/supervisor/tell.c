@@ -82,7 +82,7 @@ static void owe_table(struct supervisor *supervisor) {
             task_owe(task, OWED_JOB);
         else if (task->birth != NULL && (task->flags & LINK_SPAWN_MAIN) == 0)
             pass_on(task);
-        if (task->input.open && task->state != TASK_ANSWERED)
+        if (task->input.open)
             task_owe(task, OWED_TAKEN);
     }
 }

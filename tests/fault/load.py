@@ -126,10 +126,18 @@ class Captured(Work):
         forget(client, pid=result.pid)
 
 
-def collect(stream):
-    """channel → bytes of a stream that must have no gap."""
+def first_difference(output, wanted):
+    at = next((i for i, (a, b) in enumerate(zip(output, wanted)) if a != b), min(len(output), len(wanted)))
+    return "%d bytes, not %d; from byte %d on %r, not %r" % (
+        len(output), len(wanted), at, bytes(output[at:at + 60]), wanted[at:at + 60])
+
+
+def collect(stream, came=lambda: None):
+    """channel → bytes of a stream that must have no gap. `came` is called when there are any."""
     output = collections.defaultdict(bytearray)
     for item in stream:
+        if isinstance(item, Data):
+            came()
         assert not isinstance(item, Gap), "lost: %r" % (item,)
         if isinstance(item, Data):
             assert item.off == len(output[item.ch]), "%s at %d, not at %d" % (item.ch, item.off, len(output[item.ch]))
@@ -206,16 +214,19 @@ class Typed(Work):
     """stream.data to a streamed exec: a pipe."""
 
     LINES = 20000
+    channel, greeting = "stdout", b""
 
     def begin(self, client):
-        return client.commands.exec_stream("cat", [], stdin_open=True), "stdout"
+        return client.commands.exec_stream("cat", [], stdin_open=True)
 
     def once(self, client):
-        stream, channel = self.begin(client)
-        failed = []
+        stream, failed, greeted = self.begin(client), [], threading.Event()
+        if not self.greeting:
+            greeted.set()
 
         def write():
             try:
+                greeted.wait()
                 for i in range(0, self.LINES, 500):
                     stream.send(numbered(self.rounds, i, i + 500))
                 stream.end()
@@ -224,22 +235,24 @@ class Typed(Work):
 
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
-        output = collect(stream)[channel]
+        output = collect(stream, greeted.set)[self.channel]
+        greeted.set()
         writer.join(PATIENCE)
         if failed:
             raise failed[0]
-        assert output == numbered(self.rounds, 0, self.LINES), "typed is not what came back"
+        wanted = self.greeting + numbered(self.rounds, 0, self.LINES)
+        assert output == wanted, "typed is not what came back: " + first_difference(output, wanted)
         assert stream.result().exit_code == 0
 
 
 class Terminal(Typed):
-    """stream.data to a terminal."""
+    """stream.data to a terminal: once it doesn't echo any more."""
 
     LINES = 2000
+    channel, greeting = "pty", b"type\n"
 
     def begin(self, client):
-        stream = client.commands.terminal("stty -echo -onlcr; exec cat")
-        return stream, "pty"
+        return client.commands.terminal("stty -echo -onlcr; echo type; exec cat")
 
 
 class Readers(Work):
