@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+import procs
 from expect import fails
 from guestproto import Client, Connection, Data, open_address
 from until import until
@@ -112,13 +113,45 @@ def test_a_result_that_the_client_could_not_take_is_refused_before_the_start(gue
         assert 100000 < len(result.output()) < MIB
 
 
-def test_a_held_pipe_does_not_hold_the_answer(guestd, client):
-    """The leader's exit is the answer; what its child still says goes nowhere, and the child is not disturbed."""
-    result = client.commands.run("sleep 30 & echo now")
-    assert (result.stdout, result.exit_code, result.pipes_open, result.descendants) == ("now\n", 0, True, 1)
+HOLDER = "setsid sh -c 'touch up; exec sleep 60' & until [ -e up ]; do sleep 0.01; done; echo now; exit 7"
+
+
+def captured(client, **params):
+    result = client.commands.run(HOLDER, **params)
+    return result.output(), result
+
+
+def streamed(client, **params):
+    stream = client.commands.exec_stream(HOLDER, **params)
+    return b"".join(item.data for item in stream if isinstance(item, Data)), stream.result()
+
+
+def waited(client, **params):
+    result = client.commands.run(HOLDER, background=True, **params).wait(20, output=True)
+    return result.output(), result
+
+
+def attached(client, **params):
+    stream = client.commands.run(HOLDER, background=True, **params).attach()
+    return b"".join(item.data for item in stream if isinstance(item, Data)), stream.result()
+
+
+AT_PIPES, AT_A_TERMINAL = None, {"rows": 24, "cols": 80}
+
+
+@pytest.mark.parametrize("ask, pty", [(captured, AT_PIPES), (streamed, AT_PIPES), (waited, AT_PIPES), (attached, AT_PIPES),
+                                      (streamed, AT_A_TERMINAL), (waited, AT_A_TERMINAL), (attached, AT_A_TERMINAL)])
+def test_a_held_pipe_does_not_hold_the_answer(guestd, client, folder, ask, pty):
+    """The leader's exit is the answer; what its descendants still say goes nowhere, and they are not disturbed."""
+    output, result = ask(client, pty=pty, cwd=str(folder), stdin_open=True)
+    assert (output.split(), result.exit_code, result.reason) == ([b"now"], 7, "exited")
+    assert (result.pipes_open, result.descendants, result.killed_descendants) == (True, 1, 0)
     assert result.duration_ms < 20000
-    for pid in guestd.jobs():
-        os.kill(pid, signal.SIGKILL)
+    record = client.commands.get(pid=result.pid)
+    assert (record.state, record.pipes_open, record.descendants) == ("exited", True, 1)
+    [left] = until(lambda: [pid for pid in guestd.jobs() if (procs.exe(pid) or "").endswith("sleep")],
+                   "who holds them lives on")
+    os.kill(left, signal.SIGKILL)
 
 
 def test_a_held_pipe_is_drained_after_the_answer(guestd, client, folder):
