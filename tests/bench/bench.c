@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "produce") == 0)
         return produce(strtoull(argv[2], NULL, 10));
     if (argc < 2) {
-        fprintf(stderr, "usage: bench GUESTD [idle|exec|stream|stall|upload|remove]...\n");
+        fprintf(stderr, "usage: bench GUESTD [idle|exec|stream|stall|upload|remove|list]...\n");
         return 2;
     }
     if (wanted(argc, argv, "idle"))
@@ -37,6 +37,8 @@ int main(int argc, char **argv) {
         bench_upload(&guestd);
     if (wanted(argc, argv, "remove"))
         bench_remove(&guestd);
+    if (wanted(argc, argv, "list"))
+        bench_list(&guestd);
     guestd_stop(&guestd);
     return rows_missed() > 0;
 }

@@ -50,6 +50,7 @@ void client_await(struct client *client, uint32_t msgid);
 void bench_exec(const struct guestd *guestd);
 void bench_stream(const struct guestd *guestd, const char *self);
 void bench_stall(const struct guestd *guestd, const char *self);
+void bench_list(const struct guestd *guestd); /* leaves its processes running */
 void bench_upload(const struct guestd *guestd);
 void bench_remove(const struct guestd *guestd);
 void bench_idle(const char *binary);
