@@ -21,7 +21,7 @@ static bool within(uint64_t at, uint64_t len, uint64_t total) {
 /* The supervisor is trusted, its bugs are not: a wrong number here would be a read outside of the
  * mapping. */
 static bool plausible(const struct store_head *store, uint64_t total) {
-    return store->magic == STORE_MAGIC && store->version == LINK_VERSION &&
+    return store->magic == STORE_MAGIC && store->version >= LINK_LEAST &&
            store->facts_len <= LINK_FACTS_MAX && within(store->facts_at, store->facts_len, total) &&
            within(store->ring[0].at, store->ring[0].size, total) &&
            within(store->ring[1].at, store->ring[1].size, total);
