@@ -1,12 +1,14 @@
 /*
- * guestd: the roles. The supervisor is what was started; the agent is this same file, started by
- * the supervisor with LINK_ROLE as its argument and its end of the link on LINK_FD.
+ * guestd: the roles. The supervisor is what was started, or what that executed in its own place;
+ * the agent is this same file, started by the supervisor with LINK_ROLE as its argument and its end
+ * of the link on LINK_FD.
  */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -17,6 +19,7 @@
 #include "sandbox/privilege.h"
 #include "sockets.h"
 #include "supervisor/boot.h"
+#include "supervisor/reexec.h"
 #include "supervisor/supervisor.h"
 
 #define EXIT_USAGE 2
@@ -50,6 +53,7 @@ static int prepare(struct settings *settings) {
 static int supervise(int argc, char **argv) {
     static struct settings settings;
     options_init(&settings);
+    settings.options.arguments = argv;
     if (getpid() == 1)
         boot_proc();
     if (boot_is_init()) {
@@ -72,11 +76,33 @@ static int supervise(int argc, char **argv) {
     return code;
 }
 
+/* An init must not end: who has lost its state, and the way back too, begins anew. */
+static int resume(int argc, char **argv, int fd, bool back) {
+    static struct settings settings;
+    options_init(&settings);
+    settings.options.arguments = argv;
+    int code = supervisor_resume(&settings.options, fd, back);
+    if (code < 0) {
+#ifdef SYS_close_range
+        syscall(SYS_close_range, 3u, ~0u, 0u);
+#endif
+        return supervise(argc, argv);
+    }
+    sockets_recall(&settings);
+    sockets_remove(&settings);
+    return code;
+}
+
 int main(int argc, char **argv) {
+    int state;
     if (is_agent(argc, argv)) {
         prctl(PR_SET_NAME, "guestd-agent");
         exit(agent_main(confine));
     }
+    enum reexec_role role = reexec_role(&argc, argv, &state);
+    if (role == REEXEC_ASK)
+        exit(reexec_answer(state));
     supervisor_early();
-    exit(supervise(argc, argv));
+    exit(role == REEXEC_NONE ? supervise(argc, argv)
+                             : resume(argc, argv, state, role == REEXEC_BACK));
 }

@@ -114,6 +114,13 @@ int sockets_read_token(struct settings *settings) {
     return -EACCES;
 }
 
+void sockets_recall(struct settings *settings) {
+    for (unsigned i = 0; i < settings->options.listeners; i++) {
+        if (address_parse(settings->options.listener[i].told.name, &settings->address[i]) < 0)
+            settings->address[i].family = ADDRESS_FD; /* nobody's file */
+    }
+}
+
 void sockets_remove(const struct settings *settings) {
     for (unsigned i = 0; i < settings->options.listeners; i++) {
         if (settings->address[i].family == ADDRESS_UNIX)

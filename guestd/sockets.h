@@ -19,5 +19,8 @@ int sockets_read_token(struct settings *settings);
  */
 int sockets_listen(struct settings *settings);
 
+/* settings->address of listeners that were made by another executable: from their names. */
+void sockets_recall(struct settings *settings);
+
 /* Removes the files of Unix sockets. */
 void sockets_remove(const struct settings *settings);

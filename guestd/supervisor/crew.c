@@ -186,6 +186,19 @@ int64_t crew_stuck_at(const struct crew *crew, int64_t span_ns) {
     return latest + span_ns;
 }
 
+bool crew_is_quiet(const struct crew *crew) {
+    return crew->busy == NULL && crew->first == NULL;
+}
+
+int64_t crew_oldest(const struct crew *crew) {
+    int64_t oldest = INT64_MAX;
+    for (const struct worker *worker = crew->busy; worker != NULL; worker = worker->next) {
+        if (worker->chore->started_ns < oldest)
+            oldest = worker->chore->started_ns;
+    }
+    return oldest;
+}
+
 int crew_init(struct crew *crew, struct loop *loop, unsigned most) {
     memset(crew, 0, sizeof *crew);
     crew->loop = loop;

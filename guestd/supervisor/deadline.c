@@ -19,6 +19,10 @@ void deadline_arm(struct deadlines *all, struct deadline *deadline, int64_t due)
     heap_put(&all->heap, &deadline->node, due - all->shift);
 }
 
+int64_t deadline_due(const struct deadlines *all, const struct deadline *deadline) {
+    return deadline->node.key + all->shift;
+}
+
 int64_t deadlines_next(const struct deadlines *all) {
     return all->heap.least != NULL ? all->heap.least->key + all->shift : INT64_MAX;
 }

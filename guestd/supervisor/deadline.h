@@ -33,6 +33,8 @@ int64_t clock_now(void);
 void deadline_arm(struct deadlines *all, struct deadline *deadline, int64_t due);
 /* Takes one that isn't armed too. */
 void deadline_cancel(struct deadlines *all, struct deadline *deadline);
+/* When an armed one is due. */
+int64_t deadline_due(const struct deadlines *all, const struct deadline *deadline);
 
 /* When the earliest is due; INT64_MAX: none armed. */
 int64_t deadlines_next(const struct deadlines *all);

@@ -84,10 +84,13 @@ static int make(struct groups *groups, uint64_t nonce) {
     return err;
 }
 
-int groups_init(struct groups *groups, int proc, uint64_t nonce) {
-    memset(groups, 0, sizeof *groups);
+void groups_none(struct groups *groups) {
+    *groups = (struct groups){.above = -1, .home = -1, .jobs = -1};
     groups->last_lingering = &groups->lingering;
-    groups->home = groups->jobs = -1;
+}
+
+int groups_init(struct groups *groups, int proc, uint64_t nonce) {
+    groups_none(groups);
     groups->above = group_mount_open(proc);
     int err = groups->above < 0 ? groups->above : make(groups, nonce);
     if (err < 0)

@@ -38,6 +38,8 @@ struct groups {
 /* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller. 0 or -errno:
  * there are none. */
 int groups_init(struct groups *groups, int proc, uint64_t nonce);
+/* There are none. */
+void groups_none(struct groups *groups);
 /* Moves the caller back and removes what is empty. */
 void groups_deinit(struct groups *groups);
 

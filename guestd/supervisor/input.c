@@ -295,3 +295,20 @@ void input_last(struct task *task) {
 void input_stop(struct task *task) {
     shut(task);
 }
+
+/* ── to another executable ── */
+
+void input_each(const struct input *input,
+                void (*visit)(void *arg, const uint8_t *bytes, size_t len, bool ends), void *arg) {
+    for (const struct input_chunk *chunk = input->first; chunk != NULL; chunk = chunk->next)
+        visit(arg, chunk->bytes + chunk->at, chunk->len - chunk->at, chunk->ends);
+}
+
+int input_give(struct task *task, const uint8_t *bytes, size_t len, bool ends) {
+    return keep(task, bytes, len, ends);
+}
+
+void input_go_on(struct task *task) {
+    if (task->input.first != NULL && watch(task) != 0)
+        shut(task);
+}

@@ -59,3 +59,11 @@ void input_leader_gone(struct task *task);
 void input_last(struct task *task);
 /* Closes it and frees what waits. */
 void input_stop(struct task *task);
+
+/* To another executable: what waits, part by part … */
+void input_each(const struct input *input,
+                void (*visit)(void *arg, const uint8_t *bytes, size_t len, bool ends), void *arg);
+/* … and there: it was taken before, and waits again. 0 or -ENOMEM. */
+int input_give(struct task *task, const uint8_t *bytes, size_t len, bool ends);
+/* Behind all of it. */
+void input_go_on(struct task *task);

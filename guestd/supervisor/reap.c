@@ -21,7 +21,8 @@ static void give(struct supervisor *supervisor, pid_t pid, int status, const str
         task = find_starting(supervisor, pid);
     if (task != NULL) {
         task_reaped(task, status, usage);
-    } else if (!keeper_reaped(supervisor, pid, status)) {
+    } else if (!upgrade_reaped(supervisor, pid, status) &&
+               !keeper_reaped(supervisor, pid, status)) {
         supervisor->reaped_orphans++;
     }
 }

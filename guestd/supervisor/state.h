@@ -45,5 +45,6 @@ struct supervisor {
     int64_t started_boot_ns;
     double last_active_at;
     uint64_t reaped_orphans, processes_started;
+    uint32_t reexecs;
     struct task *program; /* the PROGRAM of the command line, or NULL */
 };

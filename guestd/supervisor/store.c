@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -24,7 +25,24 @@ static bool facts_are_small(size_t facts_len) {
     return facts_len <= STORE_PAGE - sizeof(struct store_head);
 }
 
-/* Makes the memfd for the channels as they are, without their bytes. */
+static int map(struct store *store) {
+    void *head = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    if (head == MAP_FAILED)
+        return -errno;
+    store->head = head;
+    return 0;
+}
+
+/* Kernels before 5.1 don't know FUTURE_WRITE; there the reader is trusted to map read-only. */
+static int seal(const struct store *store) {
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    return fcntl(store->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) < 0 &&
+                   fcntl(store->fd, F_ADD_SEALS, seals) < 0
+               ? -errno
+               : 0;
+}
+
+/* Makes the memfd for the channels as they are, without their bytes, and maps it. */
 static int lay_out(struct store *store, const void *facts, size_t facts_len) {
     store->fd = memfd_create("guestd-store", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (store->fd < 0)
@@ -54,17 +72,7 @@ static int lay_out(struct store *store, const void *facts, size_t facts_len) {
         (facts_len > 0 &&
          pwrite(store->fd, facts, facts_len, (off_t)head.facts_at) != (ssize_t)facts_len))
         return -ENOMEM;
-    store->head = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
-    if (store->head == MAP_FAILED) {
-        store->head = NULL;
-        return -errno;
-    }
-    /* Kernels before 5.1 don't know FUTURE_WRITE; there the reader is trusted to map read-only. */
-    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    if (fcntl(store->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) < 0 &&
-        fcntl(store->fd, F_ADD_SEALS, seals) < 0)
-        return -errno;
-    return 0;
+    return map(store);
 }
 
 int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[2],
@@ -77,6 +85,8 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
         store->channel[c].eof = size[c] == 0;
     }
     int err = lay_out(store, facts, facts_len);
+    if (err == 0)
+        err = seal(store);
     if (err < 0)
         store_deinit(store);
     return err;
@@ -284,7 +294,8 @@ static int copy_channel(const struct store *from, const struct store *to, unsign
     return 0;
 }
 
-int store_move(struct store *store, const uint64_t size[2]) {
+/* `sealed`: as ever; else it can still be mapped for writing. */
+static int move(struct store *store, const uint64_t size[2], bool sealed) {
     static char facts[LINK_FACTS_MAX]; /* large, and there is one loop */
     struct store moved = *store;
     moved.head = NULL;
@@ -301,6 +312,8 @@ int store_move(struct store *store, const uint64_t size[2]) {
     if (pread(store->fd, facts, store->facts_len, (off_t)store->facts_at) != store->facts_len)
         return -EIO;
     int err = lay_out(&moved, facts, store->facts_len);
+    if (err == 0 && sealed)
+        err = seal(&moved);
     for (unsigned c = 0; c < 2 && err == 0; c++)
         err = copy_channel(store, &moved, c);
     if (err < 0) {
@@ -313,6 +326,26 @@ int store_move(struct store *store, const uint64_t size[2]) {
     if (rests)
         store_rest(store);
     return 0;
+}
+
+int store_move(struct store *store, const uint64_t size[2]) {
+    return move(store, size, true);
+}
+
+int store_loosen(struct store *store) {
+    return move(store, (uint64_t[2]){store->channel[0].size, store->channel[1].size}, false);
+}
+
+int store_tighten(const struct store *store) {
+    return seal(store);
+}
+
+int store_map_again(struct store *store) {
+    struct stat stat;
+    /* What a mapping reaches beyond the file's end is SIGBUS. */
+    if (fstat(store->fd, &stat) < 0 || stat.st_size < 0 || (uint64_t)stat.st_size < store->mapped)
+        return -EBADMSG;
+    return map(store);
 }
 
 /* ── the reader's side ── */

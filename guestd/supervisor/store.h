@@ -40,6 +40,16 @@ int store_make(struct store *store, const uint64_t size[2], const uint32_t mode[
  * maps it. 0 or -errno: nothing has changed.
  */
 int store_move(struct store *store, const uint64_t size[2]);
+/*
+ * The next executable of this process must be able to write on, and what is sealed can't be mapped
+ * for that again: moves it to a memfd of the same sizes, which can, until store_tighten. Nobody
+ * else may get that fd before. 0 or -errno: nothing has changed.
+ */
+int store_loosen(struct store *store);
+/* Seals one that was loosened and is mapped. 0 or -errno. */
+int store_tighten(const struct store *store);
+/* Behind the exec: maps one that was loosened. 0 or -errno. */
+int store_map_again(struct store *store);
 /* Pages of memory that it has, and may have without asking: the head, the facts, what its rings
  * hold, and the first page of each that may still come to hold something. */
 uint64_t store_pages(const struct store *store);

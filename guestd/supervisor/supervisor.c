@@ -19,6 +19,8 @@
 #include "supervisor/proc.h"
 #include "supervisor/program.h"
 #include "supervisor/reap.h"
+#include "supervisor/reexec.h"
+#include "supervisor/resume.h"
 #include "supervisor/send.h"
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
@@ -76,7 +78,7 @@ static int watch_signals(struct supervisor *supervisor) {
 
 /*
  * As many fds as allowed, and for the machine's init, whom the kernel gives 4096, as many as the
- * jobs need. A low limit lowers the number of jobs. Programs get the original one.
+ * jobs need. Programs get the original limit.
  */
 static void raise_nofile(struct supervisor *supervisor) {
     struct rlimit *original = &supervisor->nursery.nofile;
@@ -85,9 +87,13 @@ static void raise_nofile(struct supervisor *supervisor) {
     rlim_t most = original->rlim_max;
     if (supervisor->is_init && most < needed)
         most = needed;
-    struct rlimit raised = {.rlim_cur = most, .rlim_max = most};
-    if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
-        raised = *original;
+    (void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = most, .rlim_max = most});
+}
+
+/* A low limit lowers the number of jobs. */
+static void share_fds_out(struct supervisor *supervisor) {
+    struct rlimit raised;
+    getrlimit(RLIMIT_NOFILE, &raised);
     rlim_t answered = raised.rlim_cur / 4 < ANSWERED_MOST ? raised.rlim_cur / 4 : ANSWERED_MOST;
     supervisor->tasks.stores_most = (unsigned)answered;
     rlim_t taken = FDS_RESERVED + answered;
@@ -118,9 +124,13 @@ static int open_null(void) {
     return fd >= 0 ? fd : memfd_create("guestd-null", MFD_CLOEXEC);
 }
 
+static void watch_children(struct supervisor *supervisor) {
+    char path[64];
+    snprintf(path, sizeof path, "self/task/%d/children", (int)supervisor->pid);
+    supervisor->children = openat(supervisor->nursery.proc, path, O_RDONLY | O_CLOEXEC);
+}
+
 static void look_around(struct supervisor *supervisor) {
-    supervisor->pid = getpid();
-    supervisor->is_init = supervisor->options->is_init;
     if (supervisor->pid != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
         note("orphans of programs will escape: %s", strerror(errno));
     struct timespec now;
@@ -135,34 +145,31 @@ static void look_around(struct supervisor *supervisor) {
     struct nursery *nursery = &supervisor->nursery;
     nursery->proc = proc_open();
     nursery->null = open_null();
-    nursery->no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
-    if (nursery->no_clone3)
-        send_without_pidfds(); /* what has no clone3 (Linux before 5.3, valgrind) has none */
-    char path[64];
-    snprintf(path, sizeof path, "self/task/%d/children", (int)supervisor->pid);
-    supervisor->children = openat(nursery->proc, path, O_RDONLY | O_CLOEXEC);
     spare_from_oom(supervisor);
     raise_nofile(supervisor);
     supervisor->cgroups =
         getenv("GUESTD_NO_CGROUP") == NULL &&
         groups_init(&supervisor->groups, nursery->proc, supervisor->job_nonce) == 0;
     if (!supervisor->cgroups)
-        supervisor->groups = (struct groups){.above = -1, .home = -1, .jobs = -1};
+        groups_none(&supervisor->groups);
     nursery->groups = supervisor->groups.jobs;
     nursery->controllers = supervisor->groups.controllers;
 }
 
-static int start(struct supervisor *supervisor) {
+/* The rooms, empty. */
+static int build(struct supervisor *supervisor) {
+    supervisor->pid = getpid();
+    supervisor->is_init = supervisor->options->is_init;
+    supervisor->nursery.no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
+    if (supervisor->nursery.no_clone3)
+        send_without_pidfds(); /* what has no clone3 (Linux before 5.3, valgrind) has none */
     int err = loop_init(&supervisor->loop);
     if (err == 0)
         err = watch_signals(supervisor);
     if (err < 0)
         return err;
-    look_around(supervisor);
     tasks_init(&supervisor->tasks);
     budget_init(supervisor, supervisor->options->output_total);
-    uint64_t jobs = budget_max_jobs(supervisor);
-    supervisor->max_jobs = jobs < supervisor->max_jobs ? jobs : supervisor->max_jobs;
     supervisor->inputs = (struct input_budget){.most = supervisor->options->stdin_total,
                                                .most_each = supervisor->options->stdin_buffer};
     power_init(supervisor);
@@ -174,20 +181,65 @@ static int start(struct supervisor *supervisor) {
     return err;
 }
 
+/* Behind look_around, or what came instead of it. */
+static void settle_in(struct supervisor *supervisor) {
+    watch_children(supervisor);
+    share_fds_out(supervisor);
+    uint64_t jobs = budget_max_jobs(supervisor);
+    supervisor->max_jobs = jobs < supervisor->max_jobs ? jobs : supervisor->max_jobs;
+}
+
+static struct supervisor supervisor;
+
 int supervisor_run(const struct supervisor_options *options) {
-    static struct supervisor supervisor;
-    supervisor.options = options;
+    supervisor = (struct supervisor){.options = options}; /* it may have tried to resume */
     supervisor_early();
 #ifdef SYS_close_range
     syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 #endif
-    int err = start(&supervisor);
+    int err = build(&supervisor);
     if (err < 0) {
         note("can't start: %s", strerror(-err));
         return 1;
     }
+    look_around(&supervisor);
+    settle_in(&supervisor);
     program_start(&supervisor);
     keeper_begin(&supervisor);
+    loop_run(&supervisor.loop);
+    return power_finish(&supervisor);
+}
+
+/* 0, or -errno: nothing was changed that who wrote the state would miss. */
+static int take_over(struct resume *resume, struct supervisor_options *options, int fd, bool back) {
+    int err = resume_open(resume, fd);
+    if (err == 0)
+        err = resume_settings(resume, options);
+    if (err == 0)
+        err = build(&supervisor);
+    if (err == 0) {
+        groups_none(&supervisor.groups);
+        err = resume_state(resume, &supervisor, back);
+    }
+    return err;
+}
+
+int supervisor_resume(struct supervisor_options *options, int fd, bool back) {
+    static struct resume resume;
+    supervisor.options = options;
+    supervisor_early();
+    int err = take_over(&resume, options, fd, back);
+    if (err < 0) {
+        note("the state of guestd %.32s can't be taken over: %s", resume.saved.head.build,
+             strerror(-err));
+        return back ? err : reexec_back(&resume.saved.head, options->arguments, fd);
+    }
+    resume_commit(&resume, &supervisor);
+    close(fd);
+    spare_from_oom(&supervisor);
+    settle_in(&supervisor);
+    reap_all(&supervisor);
+    keeper_start(&supervisor);
     loop_run(&supervisor.loop);
     return power_finish(&supervisor);
 }

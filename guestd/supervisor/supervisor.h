@@ -26,6 +26,7 @@ struct supervisor_options {
     bool is_init;          /* the machine's init: its end powers the machine off */
     int executable;        /* of the agent: guestd's own file, opened */
     char *const *program;  /* PROGRAM ARGS… NULL, or NULL */
+    char **arguments;      /* all of them, as guestd was started */
 };
 
 /* The first thing of all: blocks every signal (they wait for the loop), makes sure of fds 0 to 2,
@@ -34,3 +35,11 @@ void supervisor_early(void);
 
 /* Its whole life. Returns guestd's exit code; as the machine's init it doesn't return. */
 int supervisor_run(const struct supervisor_options *options);
+
+/*
+ * The same for one that was executed by a supervisor (reexec.h), `back` again by its successor,
+ * with the state on `fd`. `options` has the defaults for what an older one doesn't tell, and gets
+ * the rest. What can't be taken over executes its writer again; a negative result says that this
+ * failed too.
+ */
+int supervisor_resume(struct supervisor_options *options, int fd, bool back);

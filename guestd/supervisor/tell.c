@@ -107,6 +107,7 @@ void tell_hello(struct supervisor *supervisor) {
         .processes_started = supervisor->processes_started,
         .nofile = supervisor->nursery.nofile,
         .least = LINK_LEAST,
+        .reexecs = supervisor->reexecs,
         .listeners = options->listeners,
         .config = options->config,
     };

@@ -143,7 +143,8 @@ void tree_orphan_reaped(struct supervisor *supervisor, pid_t pid) {
 
 /* Whether it wasn't seen before `since_ns`, if it is one at all. */
 static bool orphan(struct supervisor *supervisor, pid_t pid, int signal, int64_t since_ns) {
-    if (pid == supervisor->keeper.pid || task_find_pid(&supervisor->tasks, pid) != NULL)
+    if (pid == supervisor->keeper.pid || pid == supervisor->upgrade.asked ||
+        task_find_pid(&supervisor->tasks, pid) != NULL)
         return false;
     if (signal != 0)
         kill(pid, signal); /* our child, not reaped: the number is its own */

@@ -11,6 +11,7 @@ from until import until
 BESIDE = pathlib.Path(GUESTD).resolve().parent
 NEXT = BESIDE / "guestd-next"
 FOREIGN = BESIDE / "guestd-foreign"
+STRANGER = BESIDE / "guestd-stranger"
 HANGS = BESIDE.parent / "tests/e2e/agent-hangs"
 NEXT_VERSION = "99.0.0"
 
