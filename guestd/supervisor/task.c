@@ -273,7 +273,8 @@ void task_started(struct task *task, const struct birth *birth) {
         task_set_pid(task);
     /* An agent that didn't ask for it has not heard of it: it learns of it as it did of the others.
      */
-    bool asked = task->generation == task->supervisor->keeper.generation;
+    const struct keeper *keeper = &task->supervisor->keeper;
+    bool asked = task->generation == keeper->generation && keeper->pid > 0;
     if (!asked || task->inherited)
         task_orphan(task);
     budget_count(task);
@@ -285,7 +286,7 @@ void task_started(struct task *task, const struct birth *birth) {
         drain_begin(&task->pipe[c]);
     }
     ending_arm(task);
-    if (task == task->supervisor->program && task->supervisor->keeper.generation == 0)
+    if (task == task->supervisor->program && keeper->generation == 0)
         keeper_start(task->supervisor);
     if (task->reaped_early)
         task_reaped(task, task->early_status, &task->early_usage);

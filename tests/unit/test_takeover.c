@@ -84,6 +84,23 @@ static void test_block_becomes_drop(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* The same for one that starts while there is no agent at all: those that die before they serve are
+ * longer and longer in coming. */
+static void test_nobody_there_at_the_start(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.adoption_ms = 1000});
+    for (unsigned deaths = 0; deaths < 5; deaths++) {
+        kill(rig.agent, SIGKILL);
+        rig_next_agent(&rig, true);
+    }
+    uint64_t job = rig_shell(&rig, "seq 100000", streamed);
+    kill(rig.agent, SIGKILL);
+    rig_next_agent(&rig, true);
+    rig_inherited(&rig, job, NULL);
+    assert_true(rig_comes(&rig, LINK_EXITED, job, 5000));
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* Acknowledges what there is until the job is over; nothing was overwritten meanwhile. */
 static void read_whole(struct rig *rig, uint64_t job, int store, uint64_t bytes) {
     uint64_t from = 0, end = 0;
@@ -212,6 +229,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_cut_short),
         cmocka_unit_test(test_block_becomes_drop),
+        cmocka_unit_test(test_nobody_there_at_the_start),
         cmocka_unit_test(test_an_adopted_stream_waits),
         cmocka_unit_test(test_a_detached_stream_goes_on_at_once),
         cmocka_unit_test(test_no_answer_for_the_one_before),
