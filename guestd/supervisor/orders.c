@@ -298,6 +298,8 @@ static bool take_one(struct supervisor *supervisor) {
                             .msg_control = control.bytes,
                             .msg_controllen = sizeof control.bytes};
     ssize_t len = recvmsg(supervisor->keeper.link.fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (len < 0 && errno == ECONNRESET)
+        return true; /* it died with something unread, which is told once and before what it said */
     if (len < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
         return false;
     int fds[FDS_MAX];

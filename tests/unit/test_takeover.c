@@ -2,6 +2,7 @@
  * was. */
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -157,6 +158,24 @@ static void test_a_detached_stream_goes_on_at_once(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* What an agent ordered last is done, also when it died with something unread. */
+static void test_last_orders(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    rig_signal(&rig, 999, 0, LINK_SCOPE_LEADER);
+    assert_int_equal(poll(&(struct pollfd){.fd = rig.link, .events = POLLIN}, 1, 10000), 1);
+    kill(rig.supervisor, SIGSTOP);
+    uint64_t job = rig_shell(&rig, "sleep 100", (struct link_spawn){0});
+    kill(rig.agent, SIGKILL);
+    rig_until(!rig_alive(rig.agent));
+    close(rig.link);
+    rig.link = -1;
+    kill(rig.supervisor, SIGCONT);
+    rig_next_agent(&rig, true);
+    rig_inherited(&rig, job, NULL);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* LINK_DONE is for who asked: requests of the next agent have the same numbers. */
 static void test_no_answer_for_the_one_before(void **state) {
     struct rig rig;
@@ -232,6 +251,7 @@ int main(void) {
         cmocka_unit_test(test_nobody_there_at_the_start),
         cmocka_unit_test(test_an_adopted_stream_waits),
         cmocka_unit_test(test_a_detached_stream_goes_on_at_once),
+        cmocka_unit_test(test_last_orders),
         cmocka_unit_test(test_no_answer_for_the_one_before),
         cmocka_unit_test(test_deaf_behind_a_full_link),
         cmocka_unit_test(test_many_refusals),
