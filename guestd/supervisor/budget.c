@@ -181,8 +181,11 @@ static bool move(struct task *task, const uint64_t size[2]) {
     return true;
 }
 
+/* One that the agent hasn't let go of since it moved is left: what it had then is still counted. */
 static bool shed_oldest(struct supervisor *supervisor) {
     struct task *task = supervisor->budget.exited;
+    while (task != NULL && task->share.leaving > 0)
+        task = task->share.newer;
     if (task == NULL)
         return false;
     unlist_exited(task);
