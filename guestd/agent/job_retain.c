@@ -69,6 +69,20 @@ void jobs_retain_init(struct jobs *jobs) {
     uv_unref((uv_handle_t *)&jobs->expiry); /* nothing waits for it */
 }
 
+/* By the time of the exit: a new agent is told of jobs in no order that it could go by, first of
+ * those that have just exited. */
+static void list(struct job *job) {
+    struct jobs *jobs = job->jobs;
+    struct job *older = jobs->newest;
+
+    while (older && older->exited_ms > job->exited_ms)
+        older = older->older;
+    job->older = older;
+    job->newer = older ? older->newer : jobs->oldest;
+    *(older ? &older->newer : &jobs->oldest) = job;
+    *(job->newer ? &job->newer->older : &jobs->newest) = job;
+}
+
 void jobs_retain(struct job *job) {
     struct jobs *jobs = job->jobs;
     const uint64_t *limit = jobs->agent->limit;
@@ -79,9 +93,7 @@ void jobs_retain(struct job *job) {
     job->exited_ms = uv_now(&jobs->agent->loop);
     if (age_ms > 0)
         job->exited_ms -= age_ms < (double)job->exited_ms ? (uint64_t)age_ms : job->exited_ms;
-    job->older = jobs->newest;
-    *(jobs->newest ? &jobs->newest->newer : &jobs->oldest) = job;
-    jobs->newest = job;
+    list(job);
     jobs->exited++;
     jobs->living--;
     view_rest(&job->view);

@@ -80,19 +80,40 @@ static void a_full_link_loses_nothing(void **state) {
 
 /* ── another agent's jobs ── */
 
-static void send_job(uint64_t id, uint32_t flags, int32_t pid, uint32_t exited, const void *facts,
-                     size_t len) {
+static void send_job_at(uint64_t id, uint32_t flags, int32_t pid, double exited_at,
+                        const void *facts, size_t len) {
     struct store_file file = store_file_make(STORE_DROP, 4096, facts, len);
 
     say(&(struct link_job){.h = {LINK_JOB, sizeof(struct link_job)},
                            .job = id,
                            .pid = pid,
                            .flags = flags,
-                           .exited = exited,
+                           .exited = exited_at > 0,
                            .started_at = 1,
-                           .result = {.exited_at = agent_now()}},
+                           .result = {.exited_at = exited_at}},
         file.fd);
     store_file_close(&file);
+}
+
+static void send_job(uint64_t id, uint32_t flags, int32_t pid, bool exited, const void *facts,
+                     size_t len) {
+    send_job_at(id, flags, pid, exited ? agent_now() : 0, facts, len);
+}
+
+/* An exit that nobody was told of yet comes first, and is the last to be forgotten. */
+static void the_newest_are_remembered_in_whatever_order_they_are_told(void **state) {
+    static const struct {
+        int32_t pid, age_s;
+    } told[] = {{60, 0}, {61, 40}, {62, 30}, {63, 5}, {64, 20}, {65, 10}};
+
+    for (unsigned i = 0; i < sizeof(told) / sizeof(*told); i++)
+        send_job_at(i + 1, 0, told[i].pid, agent_now() - told[i].age_s, "rubbish", 7);
+    say(&(struct link_header){LINK_JOBS_END, sizeof(struct link_header)}, -1);
+    assert_int_equal(link_start(&agent), 0);
+    assert_int_equal(jobs_retained(agent.jobs), 3);
+    for (int32_t pid = 60; pid < 66; pid++)
+        assert_int_equal(jobs_by_pid_find(agent.jobs, pid) != NULL,
+                         pid == 60 || pid == 63 || pid == 65);
 }
 
 static void jobs_are_taken_over(void **state) {
@@ -140,6 +161,8 @@ int main(void) {
         WITH_LINK(a_full_link_loses_nothing),
         WITH_LINK(the_table_makes_up_for_lost_events),
         cmocka_unit_test_setup_teardown(jobs_are_taken_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_newest_are_remembered_in_whatever_order_they_are_told,
+                                        set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
