@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "supervisor/reexec.h"
 #include "supervisor/supervisor.h"
 
 #define PATIENCE_MS 15000
@@ -74,9 +76,7 @@ static struct sockaddr_un door_address(const char *name, socklen_t *ret_len) {
 
 /* ── the process in the agent's place ── */
 
-__attribute__((constructor)) static void be_the_agent(void) {
-    if (strcmp(program_invocation_name, "guestd-agent") != 0)
-        return;
+static void be_the_agent(void) {
     if (getenv("RIG_CRASH") != NULL && access(getenv("RIG_CRASH"), F_OK) == 0)
         _exit(3);
     socklen_t len;
@@ -92,6 +92,41 @@ __attribute__((constructor)) static void be_the_agent(void) {
     while (poll(&end, 1, -1) != 1)
         ;
     _exit(0);
+}
+
+/* ── the supervisor ── */
+
+/* The number below which so many fds are free. */
+static rlim_t with_free(unsigned wanted) {
+    int fd = 0;
+    for (; wanted > 0; fd++)
+        wanted -= fcntl(fd, F_GETFD) < 0;
+    return (rlim_t)fd;
+}
+
+/* RIG_REFUSE: what is executed can't have the fds that it needs; who wrote the state can. */
+static void be_the_next(enum reexec_role role, char **argv, int state) {
+    static struct supervisor_options options;
+    options.arguments = argv;
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur =
+        getenv("RIG_REFUSE") != NULL && role == REEXEC_TAKE ? with_free(2) : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    _exit(supervisor_resume(&options, state, role == REEXEC_BACK));
+}
+
+/* The test's own binary is every executable that a supervisor starts. (glibc hands the arguments
+ * over.) */
+__attribute__((constructor)) static void take_a_role(int argc, char **argv) {
+    int state;
+    if (strcmp(program_invocation_name, "guestd-agent") == 0)
+        be_the_agent();
+    enum reexec_role role = reexec_role(&argc, argv, &state);
+    if (role == REEXEC_ASK)
+        _exit(reexec_answer(state));
+    if (role != REEXEC_NONE)
+        be_the_next(role, argv, state);
 }
 
 static void be_the_supervisor(const struct rig *rig, const struct rig_options *options) {
@@ -110,7 +145,11 @@ static void be_the_supervisor(const struct rig *rig, const struct rig_options *o
         .stdin_buffer = options->stdin_buffer,
         .stdin_total = options->stdin_total,
     };
+    static char name[] = "rig", *arguments[] = {name, NULL};
+    real.arguments = options->arguments != NULL ? options->arguments : arguments;
     supervisor_early();
+    if (options->resume != NULL)
+        _exit(supervisor_resume(&real, options->resume(rig), false));
     _exit(supervisor_run(&real));
 }
 

@@ -45,6 +45,9 @@ struct rig {
 struct rig_options {
     const char *env[8]; /* NAME=VALUE for the supervisor */
     char *const *program;
+    char **arguments; /* NULL: a name alone */
+    /* In the supervisor's process: it doesn't start, but goes on from the state on this fd. */
+    int (*resume)(const struct rig *rig);
     uint64_t max_jobs;
     uint32_t grace_ms;
     uint32_t adoption_ms; /* 0: as ever */

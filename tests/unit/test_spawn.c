@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "jobs_file.h"
 #include "rig.h"
 
 #define ARGV(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -257,34 +258,6 @@ static void test_too_many(void **state) {
     rig_started(&rig, third, NULL);
     rig_exited(&rig, third);
     assert_int_equal(rig_stop(&rig), 0);
-}
-
-/* Writes to a file of the folder that the jobs' groups are in. */
-static bool write_jobs_file(const struct rig *rig, const char *name, const char *text) {
-    char path[512], line[512], own[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/cgroup", (int)rig->supervisor);
-    FILE *file = fopen(path, "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "0::", 3) == 0)
-            sscanf(line, "0::%255[^\n]", own);
-    }
-    if (file != NULL)
-        fclose(file);
-    char *self = strstr(own, "/self");
-    if (self == NULL)
-        return false;
-    *self = 0;
-    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
-    for (unsigned i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s%s/jobs/%s", mounts[i], own, name);
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        bool written = write(fd, text, strlen(text)) > 0;
-        close(fd);
-        return written;
-    }
-    return false;
 }
 
 /* Programs that hang in their start (here: born into a frozen group) take all 16 places. Who comes
