@@ -44,7 +44,8 @@ static void on_done(int err, void *arg) {
     struct agent *agent = call_agent(call);
 
     if (err == EBUSY) {
-        call_fail(call, STATUS_BUSY, err, NULL, "an upgrade is under way, or guestd stops");
+        call_fail(call, STATUS_BUSY, err, NULL,
+                  "an upgrade is under way, a program's start hangs, or guestd stops");
     } else if (err == ENOEXEC) {
         call_fail(call, STATUS_UNSUPPORTED, err, "supervisor",
                   "this file can't take over from the supervisor that runs");
