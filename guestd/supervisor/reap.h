@@ -3,5 +3,6 @@
 
 struct supervisor;
 
-/* After SIGCHLD: takes everybody who is dead. */
+void reap_init(struct supervisor *supervisor);
+/* After SIGCHLD: takes everybody who is dead, some at once and the others in later turns. */
 void reap_all(struct supervisor *supervisor);

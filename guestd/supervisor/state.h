@@ -22,6 +22,7 @@ struct supervisor {
     const struct supervisor_options *options;
     struct loop loop;
     struct source signals;
+    struct deadline reap_more; /* at once: a turn's share of the dead was not all of them */
     struct nursery nursery;
     struct groups groups;
     struct tasks tasks;

@@ -172,6 +172,7 @@ static int build(struct supervisor *supervisor) {
     budget_init(supervisor, supervisor->options->output_total);
     supervisor->inputs = (struct input_budget){.most = supervisor->options->stdin_total,
                                                .most_each = supervisor->options->stdin_buffer};
+    reap_init(supervisor);
     power_init(supervisor);
     keeper_init(supervisor);
     upgrade_init(supervisor, supervisor->options->executable);

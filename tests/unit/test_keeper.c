@@ -281,6 +281,50 @@ static void test_full_link(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* What a message counts that the rig has no name for. */
+static uint64_t next_count(struct rig *rig) {
+    union rig_message message = rig_expect(rig, LINK_COUNTS, 0, NULL);
+    struct link_counts counts;
+    memcpy(&counts, &message, sizeof counts);
+    return counts.reaped_orphans;
+}
+
+/* Whoever leaves orphans faster than they are buried keeps the supervisor from nothing else: it
+ * takes some of them a turn, and all in the end. */
+static void test_a_mass_grave(void **state) {
+    enum { ORPHANS = 300 };
+    char folder[] = "/tmp/guestd-graves-XXXXXX", script[256], dug[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(dug, sizeof dug, "%s/dug", folder);
+    snprintf(script, sizeof script,
+             "until [ -e %s/dig ]; do sleep 0.01; done\n"
+             "i=0; while [ $i -lt %d ]; do (: &); i=$((i+1)); done; : > %s; sleep 100",
+             folder, ORPHANS, dug);
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    struct link_serving serving = {.h = {LINK_SERVING, sizeof serving}, .connections = 1};
+    rig_send(&rig, &serving, sizeof serving, NULL, 0);
+    uint64_t before = next_count(&rig), now;
+    uint64_t job = rig_shell(&rig, script, (struct link_spawn){0});
+    rig_started(&rig, job, NULL);
+
+    kill(rig.supervisor, SIGSTOP);
+    char dig[64];
+    snprintf(dig, sizeof dig, "%s/dig", folder);
+    close(open(dig, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    rig_until(access(dug, F_OK) == 0);
+    kill(rig.supervisor, SIGCONT);
+    assert_in_range(next_count(&rig) - before, 1, ORPHANS / 2);
+    do
+        now = next_count(&rig);
+    while (now - before < ORPHANS);
+    assert_int_equal(now - before, ORPHANS);
+    assert_int_equal(rig_stop(&rig), 0);
+    unlink(dig);
+    unlink(dug);
+    rmdir(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jobs_survive_the_agent),
@@ -290,6 +334,7 @@ int main(void) {
         cmocka_unit_test(test_rubbish),
         cmocka_unit_test(test_random_orders),
         cmocka_unit_test(test_full_link),
+        cmocka_unit_test(test_a_mass_grave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
