@@ -32,15 +32,20 @@ def python(client, code, **params):
 @pytest.mark.valgrind
 def test_each_rlimit_is_what_was_asked(client):
     before = limits_of(client)
-    seen = limits_of(client, nofile=123, nproc=4567, core=0, fsize=1 << 20, cpu_seconds=77)
-    assert seen["Max open files"] == ("123", "123")
+    seen = limits_of(client, nproc=4567, core=0, fsize=1 << 20, cpu_seconds=77)
     assert seen["Max processes"] == ("4567", "4567")
     assert seen["Max core file size"] == ("0", "0")
     assert seen["Max file size"] == ("1048576", "1048576")
     assert seen["Max cpu time"] == ("77", "78")  # the warning, then the end
-    asked = {"Max open files", "Max processes", "Max core file size", "Max file size", "Max cpu time"}
+    asked = {"Max processes", "Max core file size", "Max file size", "Max cpu time"}
     assert {name: value for name, value in seen.items() if name not in asked} == \
         {name: value for name, value in before.items() if name not in asked}
+
+
+def test_nofile_is_what_was_asked(client):
+    """Not under valgrind, which lets nobody lower it: its own fds are up there."""
+    before, seen = limits_of(client), limits_of(client, nofile=123)
+    assert seen == {**before, "Max open files": ("123", "123")}
 
 
 @pytest.mark.valgrind

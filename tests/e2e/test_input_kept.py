@@ -19,6 +19,7 @@ def rss_kb(pid):
 
 
 @pytest.mark.plain_only
+@pytest.mark.native  # valgrind holds on to 20 MB of what was freed
 def test_those_who_never_read_cost_bounded_memory(start):
     guestd = start("--stdin-buffer", 1 << 20, "--queue-total", 16 << 20)
     with sc.Client(guestd.address) as client:
