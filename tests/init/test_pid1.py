@@ -15,6 +15,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TREE / "proto/python"), str(TREE / "tests/e2e")]
 
 import procs  # noqa: E402
+import upgrades  # noqa: E402
 from guestproto import GuestError, PermissionDenied, connect  # noqa: E402
 from until import SLOWER, until  # noqa: E402
 
@@ -181,6 +182,30 @@ def test_without_a_proc_of_its_own(capsule, env):
     assert done["reason"] == "timed_out"
     assert done["killed_descendants"] >= 2 and done["descendants"] == 0
     until(lambda: len(procs.children(inside.pid)) == 1, "nobody but the agent is left")
+
+
+@pytest.mark.parametrize("namespaces", [(*NAMESPACES, "--mount-proc"), NAMESPACES,
+                                        ("--user", "--map-root-user", *NAMESPACES, "--mount-proc")],
+                         ids=["plain", "other-proc", "user"])
+def test_it_executes_another_guestd_as_pid_1(capsule, tmp_path, namespaces):
+    inside = capsule(program=["sh", "-c", "until [ -e %s/go ]; do sleep 0.01; done; exit 42" % tmp_path],
+                     namespaces=namespaces)
+    left = inside.run("(setsid sleep 0.5 &); setsid sleep 60 >/dev/null 2>&1 & exit 3")
+    assert left["exit_code"] == 3
+    lasting = inside.client.call("exec", cmd="sh", args=["-c", "echo before; read line; echo $line"], background=True,
+                                 stdin_open=True)
+    told = inside.client.upgrade(str(upgrades.NEXT), upgrades.digest(upgrades.NEXT), supervisor=True)
+    assert told["state"] == "done"
+    info = inside.client.info()
+    assert (info["supervisor_version"], info["reexecs"], info["pid1"]) == (upgrades.NEXT_VERSION, 1, True)
+    inside.client.call("process.input", pid=lasting["pid"], data=b"after\n")
+    done = inside.client.call("process.wait", pid=lasting["pid"], output=True)
+    assert (done["stdout"], done["exit_code"]) == ("before\nafter\n", 0)
+    assert inside.run("(setsid sleep 60 &); sleep 60", timeout=0.3, kill_grace=0.2)["descendants"] == 0
+    until(lambda: not procs.zombies(inside.pid), "orphans are reaped")
+    (tmp_path / "go").touch()
+    assert inside.end() == 42
+    assert not inside.socket.exists()
 
 
 def test_in_a_user_namespace(capsule):

@@ -15,6 +15,7 @@ import pytest
 TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TREE / "proto/python"), str(TREE / "tests/e2e")]
 
+import upgrades  # noqa: E402
 from guestproto import connect  # noqa: E402
 from until import until  # noqa: E402
 
@@ -87,6 +88,9 @@ def test_empty_root(root):
         assert written["entry"]["owner"] == "0"
         names = [entry["name"] for entry in client.call("file.list", path="/")["entries"]]
         assert {"guestd", "guestctl", "deep"} <= set(names)
+        assert client.upgrade("/guestd", upgrades.digest(root / "guestd"), supervisor=True)["state"] == "done"
+        assert client.call("exec", cmd="/guestctl", args=["--version"])["exit_code"] == 0
+        assert client.info()["reexecs"] == 1
 
 
 def test_musl_and_busybox_root(root, tmp_path):

@@ -221,6 +221,23 @@ class TestLife:
             assert sh(client, "ps | grep -c '[s]leep 1000'") == "1"
             assert sh(client, "echo again") == "again"
 
+    def test_init_executes_itself_and_goes_on(self, boot):
+        capsule = boot()
+        with capsule.connect() as client:
+            sha256 = sh(client, "sha256sum /sbin/init").split()[0]
+            background = client.commands.run("echo before; sleep 1; echo after; exit 9", background=True, tag="lasting")
+            for reexecs in (1, 2):
+                assert client.upgrade("/sbin/init", sha256, supervisor=True)["state"] == "done"
+                info = client.info()
+                assert (info["reexecs"], info["restarts"], info["pid1"]) == (reexecs, reexecs, True)
+            done = background.wait(20, output=True)
+            assert (done.stdout, done.exit_code) == ("before\nafter\n", 9)
+            assert sh(client, "cat /proc/1/comm") == "init"
+            assert client.commands.run("setsid sleep 60 & sleep 60", timeout=0.3, kill_grace=0.1).descendants == 0
+            client.shutdown("poweroff", grace=1)
+            assert capsule.wait_ended(30) == 0
+        assert "Power down" in capsule.console()
+
     def test_poweroff_ends_the_machine(self, boot):
         capsule = boot()
         with capsule.connect() as client:
