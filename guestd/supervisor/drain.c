@@ -41,6 +41,8 @@ static void close_pipe(struct task_pipe *pipe) {
     budget_forget_pipe(pipe);
     close(pipe->source.fd);
     pipe->source.fd = -1;
+    if (task_is_over(pipe->task))
+        pipe->task->supervisor->tasks.held--;
     pipe->paused = false;
     if (pipe->task->pipe[!pipe->channel].source.fd < 0)
         rest(pipe->task);
@@ -164,6 +166,10 @@ void drain_again(struct task_pipe *pipe) {
 
 bool drain_done(const struct task_pipe *pipe, bool waited_out) {
     return pipe->source.fd < 0 || (pipe->must_read == 0 && waited_out);
+}
+
+unsigned drain_open(const struct task *task) {
+    return (unsigned)(task->pipe[0].source.fd >= 0) + (unsigned)(task->pipe[1].source.fd >= 0);
 }
 
 void drain_stop(struct task_pipe *pipe) {

@@ -18,6 +18,8 @@ void drain_again(struct task_pipe *pipe);
 /* Nothing more that the answer waits for; `waited_out`: it has waited for others who hold the pipe
  * long enough. */
 bool drain_done(const struct task_pipe *pipe, bool waited_out);
+/* How many of its pipes somebody may still hold. */
+unsigned drain_open(const struct task *task);
 /* Forgets the pipe. */
 void drain_stop(struct task_pipe *pipe);
 /* LINK_OUTPUT, if LINK_LOOK asked for it and there is something. */

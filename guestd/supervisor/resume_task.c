@@ -26,8 +26,10 @@ static void set_state(struct task *task, enum saved_task_state state) {
                                             : TASK_FORGOTTEN;
     if (task->state == TASK_RUNNING)
         task_set_pid(task);
-    if (task->state == TASK_ANSWERED || task->state == TASK_FORGOTTEN)
+    if (task_is_over(task)) {
         tasks->running--;
+        tasks->held += drain_open(task);
+    }
     if (task->state == TASK_ANSWERED) {
         tasks->answered++;
         tasks->stores++;

@@ -168,11 +168,13 @@ static struct birth *make_birth(struct task *task, const struct link_spawn *orde
     return birth;
 }
 
-/* Fds are what bounds the number of jobs, and an open stdin is one more. */
+/* Fds are what bounds the number of jobs. An open stdin is one more, and so is each pipe that
+ * outlives its job. */
 static bool has_fds(const struct supervisor *supervisor, const struct link_spawn *order) {
     uint64_t open = (order->flags & LINK_SPAWN_STDIN_OPEN) != 0;
-    uint64_t taken = (uint64_t)supervisor->tasks.running * FDS_A_JOB + supervisor->inputs.fds;
-    return supervisor->tasks.running == 0 || taken + FDS_A_JOB + open <= supervisor->job_fds;
+    uint64_t taken = (uint64_t)supervisor->tasks.running * FDS_A_JOB + supervisor->inputs.fds +
+                     supervisor->tasks.held;
+    return taken + FDS_A_JOB + open <= supervisor->job_fds;
 }
 
 /* 0, or -errno: nothing was taken. */

@@ -101,6 +101,9 @@ static void share_fds_out(struct supervisor *supervisor) {
     rlim_t jobs = supervisor->job_fds >= FDS_A_JOB ? supervisor->job_fds / FDS_A_JOB : 1;
     supervisor->max_jobs =
         jobs < supervisor->options->max_jobs ? jobs : supervisor->options->max_jobs;
+    /* Where there are too few for all that, the one job may still leave some daemons behind. */
+    if (supervisor->job_fds < raised.rlim_cur / 4)
+        supervisor->job_fds = raised.rlim_cur / 4;
 }
 
 /* −999 for us where that is allowed; programs get 0 in any case that it isn't 0 already. */

@@ -219,8 +219,12 @@ void task_close_store(struct task *task) {
     store_deinit(&task->store);
 }
 
+bool task_is_over(const struct task *task) {
+    return task->state == TASK_ANSWERED || task->state == TASK_FORGOTTEN;
+}
+
 static void free_if_unheld(struct task *task) {
-    if (task->pipe[0].source.fd < 0 && task->pipe[1].source.fd < 0 && task->input.source.fd < 0)
+    if (drain_open(task) == 0 && task->input.source.fd < 0)
         task_free(task);
 }
 
@@ -386,7 +390,8 @@ static void answer(struct task *task) {
     task->result.reason = reason(task, oom_kills);
     task->result.descendants = task->alive.count;
     task->result.killed_descendants = pids_beyond(&task->hit, &task->alive);
-    task->result.pipes_open = task->pipe[0].source.fd >= 0 || task->pipe[1].source.fd >= 0;
+    task->result.pipes_open = drain_open(task) > 0;
+    supervisor->tasks.held += drain_open(task);
     task->state = TASK_ANSWERED;
     supervisor->tasks.running--;
     supervisor->tasks.answered++;

@@ -129,7 +129,8 @@ struct tasks {
     struct task *owing, **last_owing;
     unsigned running;         /* not answered */
     unsigned answered;        /* kept until LINK_FORGET … */
-    unsigned stores;          /* of these, those that hold an fd … */
+    unsigned held;            /* pipes of jobs that are over, and somebody has open */
+    unsigned stores;          /* of the answered, those that hold an fd … */
     unsigned stores_most;     /* … of which there are no more */
     struct deadline adoption; /* of the first that is orphaned */
 };
@@ -156,6 +157,8 @@ void task_close_store(struct task *task);
 /* An answered one: no agent will know it. Frees it, or does so once nobody holds its pipes: who
  * outlives a job is not to be hit by SIGPIPE because its record went. */
 void task_forget(struct task *task);
+/* Answered, or even forgotten. */
+bool task_is_over(const struct task *task);
 /* The agent is to be told. */
 void task_owe(struct task *task, enum task_owed what);
 /* It needn't be told of the job at all; true: it hasn't been yet. */

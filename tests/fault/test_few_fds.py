@@ -70,6 +70,25 @@ def test_open_stdins_are_counted_too():
     guestd.stop()
 
 
+def test_pipes_that_outlive_their_jobs_are_counted_too():
+    """A daemon holds what its exec was answered without: it must leave enough for an agent, and for killing."""
+    guestd = server.Guestd(shell="ulimit -n 600")
+    with guestd.connect() as client:
+        witness = client.commands.run("sleep 1000 & wait", background=True)
+        found = collections.Counter()
+        while found["ok"] < 400 and not found["limit_exceeded"]:
+            found += outcomes([client.start("exec", cmd="/bin/sh", args=["-c", "sleep 1000 &"]) for _ in range(20)])
+        assert set(found) == {"ok", "limit_exceeded"}, found
+        client.commands.kill(witness.pid)
+        client.call("process.wait", pid=witness.pid, timeout=10 * kill_agent.SLOWER)
+        old = guestd.agent()
+    free = 600 - len(os.listdir("/proc/%d/fd" % guestd.pid))
+    assert free > 150, "a quarter is for those that exited: only %d fds are left" % free
+    os.kill(old, 9)
+    server.until(lambda: not procs.alive(old) and guestd.agent(), "a new agent is there")
+    guestd.stop()
+
+
 def test_connections_beyond_them_are_no_end(guestd):
     others = []
     with guestd.connect() as client:
