@@ -23,6 +23,7 @@ struct keeper {
     bool ping_owed;      /* LINK_PING */
     bool pong_owed;      /* by the agent */
     bool blocked;        /* the link is full */
+    unsigned unheard;    /* orders that were taken since then */
     bool dismissed;      /* our half of it is shut: nothing more to say */
     bool foreign;        /* its LINK_VERSION isn't ours */
     uint32_t connections;

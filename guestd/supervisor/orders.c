@@ -19,6 +19,9 @@
 
 #define MESSAGES_A_TURN 32
 #define FDS_MAX 2
+/* Orders of an agent that has a full link and reads nothing: more than clients can have asked for.
+ */
+#define UNHEARD_MOST 32768
 #define GRACE_MAX_MS (3600u * 1000)
 
 union order {
@@ -266,6 +269,12 @@ static const char *obey(struct supervisor *supervisor, union order *order, ssize
     return NULL;
 }
 
+/* Each may be one more answer that waits in our memory. */
+static bool listens(struct keeper *keeper) {
+    keeper->unheard = keeper->blocked ? keeper->unheard + 1 : 0;
+    return keeper->unheard <= UNHEARD_MOST;
+}
+
 static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
     unsigned count = 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
@@ -316,7 +325,8 @@ static bool take_one(struct supervisor *supervisor) {
         spawn_refuse(supervisor, order.spawn.job, EMFILE,
                      LINK_STAGE_NONE); /* we are out of fds: not its fault */
     else
-        wrong = obey(supervisor, &order, len, fds, &n_fds);
+        wrong = listens(&supervisor->keeper) ? obey(supervisor, &order, len, fds, &n_fds)
+                                             : "it orders without end, and reads nothing";
     for (unsigned i = 0; i < n_fds; i++)
         close(fds[i]);
     if (len <= 0)

@@ -230,6 +230,23 @@ static void test_many_refusals(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* One that goes on ordering and never reads an answer is ended before these fill the memory: nobody
+ * pings it, as long as nothing runs. */
+static void test_deaf_and_never_silent(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    pid_t deaf = rig.agent;
+    struct link_signal order = {.h = {LINK_SIGNAL, sizeof order}, .job = 999};
+    for (unsigned i = 0; i < 100000; i++) {
+        if (send(rig.link, &order, sizeof order, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    rig_until(!rig_alive(deaf));
+    rig_next_agent(&rig, false);
+    assert_int_equal(rig_done(&rig, rig_signal(&rig, 999, 0, LINK_SCOPE_LEADER)), ESRCH);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* A message of no bytes looks like the link's end, and may carry files. */
 static void test_fds_without_bytes(void **state) {
     struct rig rig;
@@ -254,6 +271,7 @@ int main(void) {
         cmocka_unit_test(test_last_orders),
         cmocka_unit_test(test_no_answer_for_the_one_before),
         cmocka_unit_test(test_deaf_behind_a_full_link),
+        cmocka_unit_test(test_deaf_and_never_silent),
         cmocka_unit_test(test_many_refusals),
         cmocka_unit_test(test_fds_without_bytes),
     };
