@@ -76,31 +76,39 @@ int reexec_answer(int fd) {
 
 /* ── executing ── */
 
-static int execute(int executable, char *const *arguments, enum reexec_role role, int fd) {
+#define MARK_MOST 64
+
+static void print_mark(char mark[MARK_MOST], enum reexec_role role, int fd) {
+    snprintf(mark, MARK_MOST, "%s%d", MARKS[role], fd);
+}
+
+static int execute(int executable, char *const *argv) {
+    syscall(SYS_execveat, executable, "", argv, environ, AT_EMPTY_PATH);
+    return -errno;
+}
+
+static int execute_as(int executable, char *const *arguments, enum reexec_role role, int fd) {
     unsigned count = 0;
     while (arguments[count] != NULL)
         count++;
-    char mark[64];
-    snprintf(mark, sizeof mark, "%s%d", MARKS[role], fd);
-    char **argv = calloc(count + 2, sizeof *argv);
+    char mark[MARK_MOST], **argv = calloc(count + 2, sizeof *argv);
     if (argv == NULL)
         return -ENOMEM;
     memcpy(argv, arguments, count * sizeof *argv);
+    print_mark(mark, role, fd);
     argv[count] = mark;
-    syscall(SYS_execveat, executable, "", argv, environ, AT_EMPTY_PATH);
-    int err = -errno;
+    int err = execute(executable, argv);
     free(argv);
     return err;
 }
 
 int reexec_back(const struct saved_head *head, char *const *arguments, int fd) {
-    return execute(head->executable, arguments, REEXEC_BACK, fd);
+    return execute_as(head->executable, arguments, REEXEC_BACK, fd);
 }
 
 /* In the new process, which has memory of its own. */
-static void become_asked(const struct supervisor *supervisor, int executable, int state) {
-    static char name[] = "guestd";
-    char *arguments[] = {name, NULL};
+static void become_asked(const struct supervisor *supervisor, int executable, int state,
+                         char *const *argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != supervisor->pid)
         _exit(1); /* the supervisor died before the line above */
@@ -108,7 +116,7 @@ static void become_asked(const struct supervisor *supervisor, int executable, in
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    execute(executable, arguments, REEXEC_ASK, state);
+    execute(executable, argv);
     _exit(1);
 }
 
@@ -118,9 +126,11 @@ int reexec_ask(struct supervisor *supervisor, int executable, pid_t *ret_pid) {
     saved_writer_deinit(&writer);
     if (state < 0)
         return state;
+    char name[] = "guestd", mark[MARK_MOST], *argv[] = {name, mark, NULL};
+    print_mark(mark, REEXEC_ASK, state);
     pid_t pid = fork();
     if (pid == 0)
-        become_asked(supervisor, executable, state);
+        become_asked(supervisor, executable, state, argv);
     int err = pid < 0 ? -errno : 0;
     close(state);
     if (err == 0)
@@ -138,7 +148,7 @@ bool reexec_is_hung(const struct supervisor *supervisor) {
     return crew_oldest(&supervisor->spawners) < clock_now() - HUNG_NS;
 }
 
-/* Stores that are still written. 0, or -errno: all are as they were. */
+/* Stores that are still written. */
 static void tighten_stores(struct supervisor *supervisor) {
     for (struct task *task = supervisor->tasks.oldest; task != NULL; task = task->newer) {
         if (task->store.head != NULL)
@@ -164,13 +174,13 @@ static void bequeath(const struct saved_writer *writer, int state, int flags) {
 /* Between the two lines with bequeath no program can start: all threads rest, and this one is here.
  */
 int reexec_run(struct supervisor *supervisor, int executable) {
-    struct saved_writer writer = {0};
+    struct saved_writer writer = {.file = -1};
     int err = loosen_stores(supervisor);
     int state = err < 0 ? err : save_state(supervisor, &writer);
     err = state < 0 ? state : 0;
     if (err == 0) {
         bequeath(&writer, state, 0);
-        err = execute(executable, supervisor->options->arguments, REEXEC_TAKE, state);
+        err = execute_as(executable, supervisor->options->arguments, REEXEC_TAKE, state);
         bequeath(&writer, state, FD_CLOEXEC);
         close(state);
     }

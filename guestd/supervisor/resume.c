@@ -141,7 +141,8 @@ static void take_supervisor(struct resume *resume, struct supervisor *supervisor
     supervisor->keeper.generation = saved.generation;
     supervisor->reexecs = saved.reexecs + 1;
     saved.name[sizeof saved.name - 1] = 0;
-    prctl(PR_SET_NAME, saved.name);
+    if (saved.name[0] != 0)
+        prctl(PR_SET_NAME, saved.name);
 }
 
 static void take_upgrade(struct resume *resume, struct supervisor *supervisor,

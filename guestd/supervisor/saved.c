@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "supervisor/store.h"
@@ -18,28 +19,31 @@ static size_t padded(size_t len) {
 
 /* ── writing ── */
 
-/* Room for more at the end, or NULL. */
-static uint8_t *make_room(struct saved_writer *writer, size_t more) {
-    if (writer->err < 0)
-        return NULL;
-    if (writer->len + more > writer->room) {
-        size_t room = 2 * writer->room + more;
-        uint8_t *grown = realloc(writer->bytes, room);
-        if (grown == NULL) {
-            writer->err = -ENOMEM;
-            return NULL;
+/* One record, or the head: all of it, at the end. */
+static void append(struct saved_writer *writer, struct iovec *part, int parts) {
+    while (parts > 0 && writer->err == 0) {
+        ssize_t n = writev(writer->file, part, parts);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            writer->err = -errno;
+        for (; parts > 0 && n >= (ssize_t)part->iov_len; part++, parts--) {
+            n -= (ssize_t)part->iov_len;
+            writer->len += part->iov_len;
         }
-        writer->bytes = grown;
-        writer->room = room;
+        if (parts > 0 && n > 0) {
+            part->iov_base = (uint8_t *)part->iov_base + n;
+            part->iov_len -= (size_t)n;
+            writer->len += (size_t)n;
+        }
     }
-    uint8_t *at = writer->bytes + writer->len;
-    memset(at, 0, more);
-    writer->len += more;
-    return at;
 }
 
 void saved_begin(struct saved_writer *writer, int32_t executable) {
-    memset(writer, 0, sizeof *writer);
+    *writer = (struct saved_writer){
+        .file = memfd_create("guestd-state", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    if (writer->file < 0)
+        writer->err = -errno;
     struct saved_head head = {
         .magic = SAVED_MAGIC,
         .version = guestd_saved_version,
@@ -48,21 +52,20 @@ void saved_begin(struct saved_writer *writer, int32_t executable) {
         .pid = getpid(),
     };
     snprintf(head.build, sizeof head.build, "%s", guestd_version);
-    uint8_t *at = make_room(writer, sizeof head);
-    if (at != NULL)
-        memcpy(at, &head, sizeof head);
+    append(writer, &(struct iovec){.iov_base = &head, .iov_len = sizeof head}, 1);
     saved_fd(writer, executable);
 }
 
 void saved_put(struct saved_writer *writer, enum saved_type type, const void *bytes, size_t len) {
+    static const uint8_t zeros[8];
     struct saved_record record = {
         .type = (uint16_t)type, .flags = SAVED_MUST, .len = (uint32_t)len};
-    uint8_t *at = make_room(writer, sizeof record + padded(len));
-    if (at == NULL)
-        return;
-    memcpy(at, &record, sizeof record);
-    if (len > 0)
-        memcpy(at + sizeof record, bytes, len);
+    struct iovec part[] = {
+        {.iov_base = &record, .iov_len = sizeof record},
+        {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len},
+        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = padded(len) - len},
+    };
+    append(writer, part, 3);
 }
 
 int32_t saved_fd(struct saved_writer *writer, int fd) {
@@ -99,43 +102,29 @@ static void sort_fds(struct saved_writer *writer) {
     writer->n_fds = kept;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -ENOMEM;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int saved_finish(struct saved_writer *writer) {
     sort_fds(writer);
     saved_put(writer, SAVED_FDS, writer->fds, writer->n_fds * sizeof *writer->fds);
     saved_put(writer, SAVED_END, NULL, 0);
+    uint64_t size = writer->len;
+    const off_t at = offsetof(struct saved_head, size);
+    if (writer->err == 0 && pwrite(writer->file, &size, sizeof size, at) != (ssize_t)sizeof size)
+        writer->err = -EIO;
+    if (writer->err == 0 &&
+        fcntl(writer->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        writer->err = -errno;
     if (writer->err < 0)
         return writer->err;
-    uint64_t size = writer->len;
-    memcpy(writer->bytes + offsetof(struct saved_head, size), &size, sizeof size);
-    int fd = memfd_create("guestd-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -errno;
-    int err = write_all(fd, writer->bytes, writer->len);
-    if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-        err = -errno;
-    if (err == 0)
-        return fd;
-    close(fd);
-    return err;
+    int file = writer->file;
+    writer->file = -1;
+    return file;
 }
 
 void saved_writer_deinit(struct saved_writer *writer) {
-    free(writer->bytes);
+    if (writer->file >= 0)
+        close(writer->file);
     free(writer->fds);
-    memset(writer, 0, sizeof *writer);
+    *writer = (struct saved_writer){.file = -1};
 }
 
 /* ── reading ── */

@@ -198,8 +198,8 @@ struct saved_input {
 /* ── writing ── */
 
 struct saved_writer {
-    uint8_t *bytes;
-    size_t len, room;
+    int file; /* memfd */
+    size_t len;
     int32_t *fds;
     unsigned n_fds, fds_room;
     int err; /* the first; nothing more is written then */
@@ -209,8 +209,9 @@ void saved_begin(struct saved_writer *writer, int32_t executable);
 void saved_put(struct saved_writer *writer, enum saved_type type, const void *bytes, size_t len);
 /* Notes it for SAVED_FDS, and returns it. */
 int32_t saved_fd(struct saved_writer *writer, int fd);
-/* Into a memfd, whose number is returned, or -errno. */
+/* The memfd, the caller's now, or -errno. */
 int saved_finish(struct saved_writer *writer);
+/* Takes one whose file is -1 too. */
 void saved_writer_deinit(struct saved_writer *writer);
 
 /* ── reading ── */

@@ -70,7 +70,7 @@ def test_and_back_again_and_the_agent_alone_in_between(start):
                     (VERSION, VERSION, 3)]
 
 
-def test_fds_are_the_same_after_many_and_none_leaks_into_programs(start):
+def test_fds_are_the_same_after_many_and_none_leaks(start):
     guestd = start()
     with guestd.connect() as client:
         keeps = client.commands.run("sleep", ["60"], background=True, stdin_open=True)
@@ -79,7 +79,7 @@ def test_fds_are_the_same_after_many_and_none_leaks_into_programs(start):
 
     def look():
         with guestd.connect() as client:
-            inside = client.commands.run("ls -l /proc/self/fd | wc -l").stdout
+            inside = client.commands.run("ls -l /proc/self/fd | wc -l").stdout, len(procs.fds(guestd.agent()))
         memfds = [os.readlink("/proc/%d/fd/%s" % (guestd.pid, fd)) for fd in os.listdir("/proc/%d/fd" % guestd.pid)]
         return (len(procs.fds(guestd.pid)), sum("guestd-state" in fd for fd in memfds),
                 sum("guestd-store" in fd for fd in memfds), inside)
