@@ -29,6 +29,12 @@ struct agent_stats {
     uint32_t connections;       /* authenticated, now */
 };
 
+/* The processors' times at the last `metrics`, and what it told of them. */
+struct agent_cpu {
+    uint64_t busy_ms, total_ms;
+    double used_pct;
+};
+
 struct agent {
     uv_loop_t loop;
     struct link_hello hello; /* what the supervisor told at the start: limits, token, boot id … */
@@ -36,6 +42,7 @@ struct agent {
     struct link *link;
     struct jobs *jobs;
     struct agent_stats stats;
+    struct agent_cpu cpu;
     struct lag *lag;
 
     struct listener *listener[LINK_LISTENERS];

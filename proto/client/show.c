@@ -51,3 +51,25 @@ void show_fields(const msgpack_object *map) {
     if (map && map->type == MSGPACK_OBJECT_MAP)
         show_map(map, 0);
 }
+
+int show_method(struct ctl *ctl, const char *method) {
+    struct guestproto_reply reply = {0};
+    const char *argument;
+    int key, r;
+
+    while ((key = options_next(ctl, &argument)) != 0)
+        if (key < 0)
+            return ctl->exit_code;
+    r = ctl_begin(ctl, 0, 0);
+    if (r != 0)
+        return r;
+    r = guestproto_call(ctl->client, method, NULL, &reply);
+    if (r != 0)
+        return ctl_failed(ctl, r);
+    if (ctl->json)
+        json_print(&reply.result);
+    else
+        show_fields(&reply.result);
+    guestproto_reply_free(&reply);
+    return EXIT_DONE;
+}

@@ -110,6 +110,10 @@ class Client(Line):
     def info(self):
         return self.repeat("info")
 
+    def metrics(self):
+        """How much of the capsule's processors, memory and disk is in use."""
+        return self.repeat("metrics")
+
     def shutdown(self, mode="poweroff", grace=None):
         return self.call("shutdown", mode=mode, grace=grace)
 

@@ -136,6 +136,39 @@ def test_info(client, guestd):
     assert metrics["open_fds"] <= len(os.listdir("/proc/%d/fd" % guestd.agent())) + 1
 
 
+def test_metrics(client):
+    """Held against what this side reads of the same machine."""
+    def meminfo(key):
+        with open("/proc/meminfo") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith(key + ":"))
+    metrics = client.metrics()
+    shape = {"ts": int, "cpu_count": int, "cpu_used_pct": float, "cpu_total_ms": int, "mem_total": int, "mem_used": int,
+             "mem_cache": int, "disk_total": int, "disk_used": int, "load": list}
+    is_shape(metrics, dict(shape, psi=dict) if "psi" in metrics else shape)
+    disk = os.statvfs("/")
+    assert metrics["cpu_count"] == len(os.sched_getaffinity(0)) and abs(metrics["ts"] - time.time()) < 20
+    assert metrics["mem_total"] == meminfo("MemTotal")
+    assert metrics["mem_used"] == pytest.approx(meminfo("MemTotal") - meminfo("MemAvailable"), abs=1 << 30)
+    assert metrics["disk_total"] == disk.f_blocks * disk.f_frsize
+    assert metrics["disk_used"] == pytest.approx((disk.f_blocks - disk.f_bfree) * disk.f_frsize, abs=1 << 30)
+    assert all(load >= 0 for load in metrics["load"]) and metrics["cpu_total_ms"] > 0
+
+
+def test_metrics_tell_the_processors_since_they_were_asked_before(client):
+    """A program burns a known time; what the processors did is at least that, and all of them are 100 %."""
+    before = client.metrics()
+    began = time.monotonic()
+    used = client.commands.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
+    after = client.metrics()
+    wall_ms = (time.monotonic() - began) * 1000
+    burnt = used.cpu_user_ms + used.cpu_sys_ms
+    worked = after["cpu_total_ms"] - before["cpu_total_ms"]
+    assert burnt - 50 <= worked <= (wall_ms + 50) * os.cpu_count()
+    assert after["cpu_used_pct"] <= 100
+    assert after["cpu_used_pct"] >= 80 * burnt / (wall_ms + 100) / os.cpu_count()
+    assert client.metrics()["cpu_used_pct"] == after["cpu_used_pct"]  # too soon for another figure
+
+
 def test_reaped_orphans_are_counted(client):
     before = client.info()["metrics"]["reaped_orphans"]
     client.commands.run("(setsid sh -c 'exit 0' &); (setsid sh -c 'exit 0' &)")

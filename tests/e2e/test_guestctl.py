@@ -313,6 +313,12 @@ def test_ping_hello_and_info(ctl, guestd):
     assert ctl("info").stdout.decode().count("\n") > 10
 
 
+def test_metrics(ctl):
+    metrics = json.loads(ctl("--json", "metrics").stdout)
+    assert metrics["cpu_count"] == os.cpu_count() and len(metrics["load"]) == 3
+    assert re.search(r"^mem_total +%d$" % metrics["mem_total"], ctl("metrics").stdout.decode(), re.M)
+
+
 def test_shutdown_ends_guestd(start):
     guestd = start()
     assert b"poweroff, reboot or exit" in run(guestd, "shutdown", "now", code=125).stderr
@@ -428,7 +434,7 @@ def test_every_command_and_option_is_in_help_and_manual():
     manual = MANUAL.read_text()
     names = commands()
     assert {"exec", "ps", "attach", "wait", "input", "kill", "forget", "upgrade", "write", "read", "ls", "stat", "mkdir", "rm", "hello", "ping", "info",
-            "shutdown"} == set(names)
+            "metrics",             "shutdown"} == set(names)
     for name in names:
         pages = [subprocess.run([GUESTCTL, *args], stdout=subprocess.PIPE, check=True, text=True).stdout
                  for args in (["help", name], [name, "--help"], [name, "-h"])]

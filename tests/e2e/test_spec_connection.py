@@ -14,7 +14,7 @@ import spec_client as sc
 from spec_rig import spec_conn, spec_dir, spec_guestd, spec_start  # noqa: F401 (fixtures)
 from spec_rig import alive, background, error, eventually, flaw, has, lost, sh
 
-METHODS = ("hello ping info shutdown exec process.list process.get process.wait process.kill "
+METHODS = ("hello ping info metrics shutdown exec process.list process.get process.wait process.kill "
            "file.write file.read file.list file.stat file.mkdir file.remove").split()
 LIMITS = dict(connections=64, requests=256, max_frame=1114112, nesting=16, queue_connection=8 << 20,
               queue_total=64 << 20, stdin_buffer=1 << 20, stream_credit=262144, max_output=64 << 20, retained=1024,
@@ -153,6 +153,20 @@ def test_ping_and_info(spec_conn):
     has(i["metrics"], dict(rss=int, open_fds=int, loop_lag_p50_ms=float, loop_lag_p99_ms=float, queued_bytes=int,
                            frames_in=int, frames_out=int, processes_started=int, reaped_orphans=int, dropped_bytes=int))
     assert i["pid1"] is False and i["kernel"] == os.uname().release and i["arch"] == os.uname().machine
+
+
+def test_metrics(spec_conn):
+    m = spec_conn.call("metrics")
+    has(m, dict(ts=int, cpu_count=int, cpu_used_pct=float, cpu_total_ms=int, mem_total=int, mem_used=int, mem_cache=int,
+                disk_total=int, disk_used=int, load=list))
+    assert abs(m["ts"] - time.time()) < 10 and 0 <= m["cpu_used_pct"] <= 100
+    assert ("psi" in m) == os.access("/proc/pressure/io", os.R_OK)
+    for waits in m.get("psi", {}).values():
+        has(waits, dict(some=float, full=float))
+    spec_conn.call("ping", touch=True)
+    active = spec_conn.call("ping", touch=False)["last_active_at"]
+    spec_conn.call("metrics")
+    assert spec_conn.call("ping", touch=False)["last_active_at"] == active
 
 
 def test_last_active_at_is_moved_by_exec_and_touching_pings(spec_conn):

@@ -15,7 +15,7 @@ from spec_rig import spec_conn, spec_dir, spec_guestd  # noqa: F401 (fixtures)
 from spec_rig import flaw, lost, running
 
 VECTORS = pathlib.Path(__file__).parents[2] / "proto" / "vectors"
-LATER = ("file.move file.set file.archive file.watch metrics configure prepare_snapshot resume port.list port.connect "
+LATER = ("file.move file.set file.archive file.watch configure prepare_snapshot resume port.list port.connect "
          "log").split()
 
 

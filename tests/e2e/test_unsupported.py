@@ -4,7 +4,7 @@ import pytest
 
 from expect import fails
 
-METHODS = ["file.move", "file.set", "file.archive", "file.watch", "metrics", "configure", "prepare_snapshot", "resume",
+METHODS = ["file.move", "file.set", "file.archive", "file.watch", "configure", "prepare_snapshot", "resume",
            "port.list", "port.connect", "log"]
 
 
