@@ -102,7 +102,7 @@ void ending_leader_gone(struct task *task) {
 bool ending_done(struct task *task) {
     if (!tree_look(task))
         return false;
-    if (!must_die(task) || task->alive.count == 0)
+    if (!must_die(task) || !tree_lives(task))
         return true;
     int64_t now = clock_now();
     if (task->killing && now - task->killing_ns > GIVE_UP_NS)

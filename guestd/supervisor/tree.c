@@ -214,6 +214,11 @@ bool tree_look(struct task *task) {
     return task->looked;
 }
 
+bool tree_lives(const struct task *task) {
+    return task->alive.count > 0 ||
+           (task->group != NULL && group_populated(&task->supervisor->groups, task->group));
+}
+
 void tree_forget(struct task *task) {
     if (task->walk != NULL)
         task->walk->task = NULL;

@@ -24,6 +24,8 @@ void tree_signal(struct task *task, int signal);
 /* Who of the tree is alive, the leader not counted: task->alive, task->looked. False: it will be
  * known later, and task_settle is called then. */
 bool tree_look(struct task *task);
+/* After a look: somebody is alive, in a group below the job's too, where a look doesn't go. */
+bool tree_lives(const struct task *task);
 /* Children of ours that no job and no agent is the name for: what exited jobs have left. */
 bool tree_has_orphans(struct supervisor *supervisor);
 void tree_signal_orphans(struct supervisor *supervisor, int signal);

@@ -84,6 +84,32 @@ static void test_timeout_takes_the_whole_tree(void **state) {
     assert_in_range(result.duration_ms, 700, 5000);
 }
 
+/* Also who lives in a group of its own below the job's: a container's programs do, say. */
+static void test_timeout_takes_groups_below(void **state) {
+    struct rig *rig = *state;
+    if (rig->hello.kill_tree != LINK_KILL_CGROUP)
+        skip();
+    char path[64], below[64], script[768];
+    snprintf(
+        script, sizeof script,
+        "root=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/self/mounts)\n"
+        "below=$root$(sed -n 's/^0:://p' /proc/self/cgroup)/below; mkdir $below; echo $below >%s\n"
+        "(setsid sh -c 'echo 0 >$0/cgroup.procs; echo $$ >%s; exec sleep 100' $below &)\n"
+        "exec sleep 100",
+        scratch(below, "below"), scratch(path, "groups"));
+    uint64_t job = rig_shell(rig, script, (struct link_spawn){.timeout_ms = 700, .grace_ms = 300});
+    rig_started(rig, job, NULL);
+    pid_t pid;
+    read_pids(path, &pid, 1);
+    assert_int_equal(rig_exited(rig, job).reason, LINK_REASON_TIMED_OUT);
+    bool alive = rig_alive(pid);
+    kill(pid, SIGKILL);
+    snprintf(script, sizeof script, "rmdir $(cat %s)", below);
+    rig_until(!rig_alive(pid));
+    assert_int_equal(system(script), 0);
+    assert_false(alive);
+}
+
 static void test_timeout_of_one_that_ignores_it(void **state) {
     struct rig *rig = *state;
     uint64_t job = rig_shell(rig, "trap '' TERM; while :; do sleep 1; done",
@@ -322,6 +348,7 @@ static int remove_directory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         BOTH(test_timeout_takes_the_whole_tree),
+        cmocka_unit_test_setup_teardown(test_timeout_takes_groups_below, start, stop),
         BOTH(test_timeout_of_one_that_ignores_it),
         BOTH(test_timeout_with_last_words),
         BOTH(test_cancel),
