@@ -20,14 +20,17 @@ static uint64_t below(uint64_t held, uint64_t bound) {
     return held < bound ? bound - held : 0;
 }
 
-/* Rings don't grow into the last sixteenth: half of it is for starts, and all of it for stores that
- * move. */
+/* Rings don't grow into the last sixteenth: half of it is for starts, and all for stores that move,
+ * but a quarter: what these leave only when the agent lets go of it is not to keep starts waiting.
+ */
 static uint64_t room_to_grow(const struct budget *budget) {
     return below(budget->held, budget->most - budget->most / 16);
 }
 
 static uint64_t room_to_start(const struct budget *budget) {
-    return below(budget->held, budget->most - budget->most / 32);
+    uint64_t room = below(budget->held, budget->most);
+    uint64_t later = below(budget->held - budget->leaving, budget->most - budget->most / 32);
+    return room < later ? room : later;
 }
 
 uint64_t budget_max_jobs(const struct supervisor *supervisor) {
@@ -223,7 +226,7 @@ static bool shrink_largest(struct supervisor *supervisor, uint64_t mine) {
     unsigned larger = pages[1] > pages[0];
     uint64_t size[2] = {task->store.channel[0].size, task->store.channel[1].size};
     uint64_t others = task->share.held - pages[larger];
-    uint64_t fits = below(budget->held + others, budget->most);
+    uint64_t fits = below(budget->held + others, budget->most - budget->most / 64);
     uint64_t kept = pages[larger] / 2;
     kept = kept < COPY_MOST ? kept : COPY_MOST;
     kept = kept < fits ? kept : fits;

@@ -78,9 +78,26 @@ static void test_exits_before_it_is_let_go(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* What moved is on its way out: who starts meanwhile isn't refused for it. */
+static void test_starts_while_stores_move(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.output_total = TOTAL});
+    uint64_t large = holder(&rig, 900000, STORE_DROP);
+    uint64_t other = writer(&rig, 500000, STORE_DROP, "exec sleep 100");
+    assert_true(rig_comes(&rig, LINK_STORE, 0, 5000));
+    uint64_t job = rig_shell(&rig, "echo here", kept_in(STORE_DROP));
+    rig_started(&rig, job, NULL);
+    assert_int_equal(rig_exited(&rig, job).wait_status, 0);
+    let_go(&rig);
+    end(&rig, large);
+    end(&rig, other);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exits_before_it_is_let_go),
+        cmocka_unit_test(test_starts_while_stores_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
