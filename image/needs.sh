@@ -1,6 +1,7 @@
 #!/bin/sh
-# needs.sh GROUP…: installs what is missing of the groups `build` (guestd and its release binary) and `vm` (booting it).
-# Debian 12 or later. Exit status 1, saying why, where something can't be had.
+# needs.sh GROUP…: installs what is missing of the groups `build` (guestd and its release binary), `template` (root
+# filesystems of it), `vm` (booting it) and `container`. Debian 12 or later. Exit status 1,
+# saying why, where something can't be had.
 set -eu
 
 have() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
@@ -12,6 +13,7 @@ packages_of() {
         "g++ libseccomp-dev libmd-dev musl-tools cmake make dpkg-dev file python3" ;;
     vm) echo "qemu-system-x86 cpio kmod e2fsprogs busybox-static xz-utils zstd gcc libc6-dev binutils python3" \
         "ca-certificates $(rust)" ;;
+    template) echo "mmdebstrap e2fsprogs python3 cpio zstd util-linux" ;;
     container) echo "busybox-static util-linux python3" ;;
     *) echo "needs: no group $1" >&2; exit 2 ;;
     esac

@@ -1,0 +1,74 @@
+#!/bin/sh
+# debian.sh OUT PACKAGE…: a Debian with these packages as a tar archive: this machine's release, from its mirrors. Made
+# unless OUT is there already. Its newest date is OUT's own: that of the mirror's index, or SOURCE_DATE_EPOCH. Root only.
+set -eu
+
+[ $# -ge 2 ] || { echo "usage: $0 OUT PACKAGE..." >&2; exit 2; }
+out=$(realpath -m "$1")
+shift
+mkdir -p "${out%/*}"
+exec 9>"$out.lock" && flock 9 # one makes it, the others find it made
+[ ! -e "$out" ] || exit 0
+
+work=$(mktemp -d "$out.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+
+# The entries that this machine's apt has of its own Debian, and nobody else's.
+sources() {
+    apt-get indextargets --format '$(ORIGIN) deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        sed -nE "s/^Debian (.* $codename(-updates|-security)? main)$/\1/p" | sort -u
+}
+
+# The newest date among their indexes.
+index_date() {
+    eval "$(apt-config shell lists Dir::State::lists/d)"
+    for file in "$lists"*_dists_"$codename"*Release; do
+        date -d "$(sed -n 's/^Date: //p' "$file" | head -n 1)" +%s
+    done | sort -n | tail -n 1
+}
+
+entries=$(sources)
+if [ -z "$entries" ]; then
+    apt-get update -q >&2 # a container's first
+    entries=$(sources)
+fi
+[ -n "$entries" ] || { echo 'debian: apt has no sources of a Debian here' >&2; exit 1; }
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(index_date)}
+export SOURCE_DATE_EPOCH
+
+# What a machine that is booted has no use for, and what would tell where it was made.
+cat >"$work/clean" <<'END'
+#!/bin/sh
+set -eu
+cd "$1"
+rm -f root/.bashrc root/.profile etc/resolv.conf etc/apt/sources.list var/log/*.log var/log/apt/*
+echo capsule >etc/hostname
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 capsule\n' >etc/hosts
+cat >etc/apt/sources.list.d/debian.sources <<SOURCES
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: $CODENAME $CODENAME-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://deb.debian.org/debian-security
+Suites: $CODENAME-security
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
+END
+chmod +x "$work/clean"
+
+echo "debian: $codename with $*, about a minute" >&2
+if ! echo "$entries" | CODENAME=$codename TMPDIR=$work mmdebstrap --variant=apt --include="$*" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/info/*' --customize-hook="$work/clean" \
+    --format=tar "$codename" "$work/tar" - >"$work/log" 2>&1; then
+    tail -n 20 "$work/log" >&2
+    exit 1
+fi
+touch -d "@$SOURCE_DATE_EPOCH" "$work/tar"
+mv "$work/tar" "$out"
