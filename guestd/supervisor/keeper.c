@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "supervisor/apart.h"
 #include "supervisor/note.h"
 #include "supervisor/orders.h"
 #include "supervisor/state.h"
@@ -106,7 +107,7 @@ static void close_link(struct supervisor *supervisor) {
     if (keeper->link.fd < 0)
         return;
     loop_remove(&supervisor->loop, &keeper->link);
-    close(keeper->link.fd);
+    close_apart(keeper->link.fd); /* with whatever files are still in it */
     keeper->link.fd = -1;
     keeper->greeted = keeper->blocked = false;
     deadline_cancel(&supervisor->loop.deadlines, &keeper->retry);

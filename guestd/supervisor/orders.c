@@ -1,12 +1,14 @@
 #include "supervisor/orders.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "supervisor/apart.h"
 #include "supervisor/drain.h"
 #include "supervisor/ending.h"
 #include "supervisor/send.h"
@@ -18,7 +20,7 @@
 #include "supervisor/upgrade.h"
 
 #define MESSAGES_A_TURN 32
-#define FDS_MAX 2
+#define FDS_MAX 253 /* SCM_MAX_FD: what has no room here, the kernel would close, in our place */
 /* Orders of an agent that has a full link and reads nothing: more than clients can have asked for.
  */
 #define UNHEARD_MOST 32768
@@ -275,6 +277,10 @@ static bool listens(struct keeper *keeper) {
     return keeper->unheard <= UNHEARD_MOST;
 }
 
+static bool is_memfd(int fd) {
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
     unsigned count = 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
@@ -283,12 +289,7 @@ static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
             continue;
         size_t bytes = part->cmsg_len - CMSG_LEN(0);
         for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(part) + at, sizeof fd);
-            if (count < FDS_MAX)
-                fds[count++] = fd;
-            else
-                close(fd);
+            memcpy(&fds[count++], CMSG_DATA(part) + at, sizeof(int));
         }
     }
     return count;
@@ -313,13 +314,16 @@ static bool take_one(struct supervisor *supervisor) {
         return false;
     int fds[FDS_MAX];
     unsigned n_fds = len >= 0 ? take_fds(&header, fds) : 0;
+    bool slow = false;
+    for (unsigned i = 0; i < n_fds; i++)
+        slow |= !is_memfd(fds[i]);
     const char *wrong = NULL;
     if (len <= 0) /* also a message of no bytes, which may come with fds */
         wrong = "it closed the link";
     else if ((header.msg_flags & MSG_TRUNC) != 0)
         wrong = "a message that is too long";
-    else if ((header.msg_flags & MSG_CTRUNC) != 0 && n_fds == FDS_MAX)
-        wrong = "files nobody asked for";
+    else if (slow)
+        wrong = "a file that is no memfd";
     else if ((header.msg_flags & MSG_CTRUNC) != 0 && order.h.type == LINK_SPAWN &&
              len == sizeof order.spawn)
         spawn_refuse(supervisor, order.spawn.job, EMFILE,
@@ -328,7 +332,7 @@ static bool take_one(struct supervisor *supervisor) {
         wrong = listens(&supervisor->keeper) ? obey(supervisor, &order, len, fds, &n_fds)
                                              : "it orders without end, and reads nothing";
     for (unsigned i = 0; i < n_fds; i++)
-        close(fds[i]);
+        is_memfd(fds[i]) ? (void)close(fds[i]) : close_apart(fds[i]);
     if (len <= 0)
         keeper_lost(supervisor);
     else if (wrong != NULL)

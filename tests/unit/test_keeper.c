@@ -2,6 +2,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -281,6 +283,46 @@ static void test_full_link(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* A socket that close(2) waits for: its peer reads nothing. */
+static int lingering(int *ret_peer) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    struct sockaddr *any = (struct sockaddr *)&address;
+    static const char block[65536];
+    int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(peer, any, len) | listen(peer, 1), 0);
+    assert_int_equal(getsockname(peer, any, &len) | connect(fd, any, len), 0);
+    while (send(fd, block, sizeof block, MSG_DONTWAIT) > 0)
+        ;
+    struct linger linger = {.l_onoff = 1, .l_linger = 3600};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+    *ret_peer = peer;
+    return fd;
+}
+
+/* A file that is slow to close holds up nobody: one that was asked for, one too many, one that is
+ * still in the link when that is closed. */
+static void test_slow_files(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    struct link_spawn order = {
+        .h = {LINK_SPAWN, sizeof order}, .job = 77, .store = {{.size = 4096}, {.size = 4096}}};
+    for (unsigned i = 0; i < 3; i++) {
+        int peer, fd = lingering(&peer), many[3] = {fd, fd, fd};
+        kill(rig.supervisor, SIGSTOP);
+        if (i == 2)
+            rig_send(&rig, "rubbish", 7, NULL, 0);
+        rig_send(&rig, &order, sizeof order, many, i == 1 ? 3 : 1);
+        close(fd);
+        kill(rig.supervisor, SIGCONT);
+        rig_next_agent(&rig, false);
+        check_works(&rig);
+        close(peer);
+    }
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* What a message counts that the rig has no name for. */
 static uint64_t next_count(struct rig *rig) {
     union rig_message message = rig_expect(rig, LINK_COUNTS, 0, NULL);
@@ -334,6 +376,7 @@ int main(void) {
         cmocka_unit_test(test_rubbish),
         cmocka_unit_test(test_random_orders),
         cmocka_unit_test(test_full_link),
+        cmocka_unit_test(test_slow_files),
         cmocka_unit_test(test_a_mass_grave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -257,7 +257,7 @@ static void test_fds_without_bytes(void **state) {
         rig_send(&rig, "", 0, fds, 2);
         rig_next_agent(&rig, false);
     }
-    assert_int_equal(count_fds(rig.supervisor), before);
+    rig_until(count_fds(rig.supervisor) == before); /* some are closed in threads */
     assert_int_equal(rig_stop(&rig), 0);
 }
 

@@ -1,0 +1,6 @@
+/* Closing what an agent may have made slow: close(2) waits for a socket that lingers, or for a file
+ * server that doesn't answer. */
+#pragma once
+
+/* In a thread of its own. Where there can be none it stays open. */
+void close_apart(int fd);
