@@ -128,6 +128,12 @@ binaries "$build"
 suite tests 'end to end' pytest tests/e2e
 
 if [ "$mode" = all ]; then
+    # What older kernels don't know is refused, so that each fallback runs.
+    GUESTD_WRAPPER=$(realpath "$build/tests/e2e/without") GUESTD_NO_CGROUP_KILL=1 \
+        suite tests 'end to end, an older kernel' pytest tests/e2e -m 'fallback and not native'
+    GUESTD_NO_CLONE_INTO_CGROUP=1 \
+        suite tests 'end to end, programs that move into their cgroup' pytest tests/e2e/test_tree.py tests/e2e/test_exec.py
+
     # The sanitizers' own threads and system calls are not on the agent's list: its filter is tested on the plain build.
     if compile "$build-asan" -Db_sanitize=address,undefined; then
         export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1:quarantine_size_mb=16

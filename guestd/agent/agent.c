@@ -17,6 +17,7 @@
 #include "agent/listener.h"
 #include "agent/log.h"
 #include "agent/ready.h"
+#include "agent/sweep.h"
 
 enum { LINGER_NS = 50000 };
 enum { LEAVE_MS = 250, LEAVE_LOOK_MS = 2 }; /* clients that take nothing are not waited for */
@@ -139,6 +140,7 @@ static void serve(struct agent *agent, const int *listeners) {
     if (agent->hello.restarts == 0 && ready_start(agent) < 0)
         log_error("ready: %s can't be used", agent->hello.config.ready);
     link_serving(agent);
+    sweep_start(agent);
 }
 
 static int start(struct agent *agent, int (*confine)(void)) {

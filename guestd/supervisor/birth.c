@@ -89,7 +89,10 @@ static pid_t start_forked(struct birth *birth, struct child *child, int group) {
 static pid_t start(struct birth *birth, struct child *child, int group) {
     pid_t pid = -ENOSYS;
     if (!birth->nursery->no_clone3) {
-        pid = start_shared(birth, child, group, -1);
+        if (group >= 0 && birth->nursery->no_clone_into)
+            pid = -EINVAL;
+        else
+            pid = start_shared(birth, child, group, -1);
         /* Linux 5.3 to 5.6 has clone3, but can't start into a group: the child moves itself. */
         if (group >= 0 && (pid == -EINVAL || pid == -E2BIG))
             pid = start_shared(birth, child, -1, group);

@@ -22,6 +22,7 @@ struct nursery {
     int groups;           /* the directory that job groups are made in, or -1 */
     uint32_t controllers; /* that these have, as link_hello tells them */
     bool no_clone3;
+    bool no_clone_into; /* a group, that is */
     bool set_oom_score;
     struct rlimit nofile; /* the original one */
 };

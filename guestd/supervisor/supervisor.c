@@ -164,6 +164,7 @@ static int build(struct supervisor *supervisor) {
     supervisor->pid = getpid();
     supervisor->is_init = supervisor->options->is_init;
     supervisor->nursery.no_clone3 = getenv("GUESTD_NO_CLONE3") != NULL;
+    supervisor->nursery.no_clone_into = getenv("GUESTD_NO_CLONE_INTO_CGROUP") != NULL;
     if (supervisor->nursery.no_clone3)
         send_without_pidfds(); /* what has no clone3 (Linux before 5.3, valgrind) has none */
     int err = loop_init(&supervisor->loop);

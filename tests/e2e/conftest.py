@@ -24,6 +24,7 @@ from guestctl import begin, ctl  # noqa: E402, F401  (fixtures)
 def pytest_configure(config):
     config.addinivalue_line("markers", "valgrind: short and broad enough to be run under valgrind too")
     config.addinivalue_line("markers", "native: about what valgrind does in a program's place: its exec, fds, filter, memory")
+    config.addinivalue_line("markers", "fallback: about what guestd does in two ways, one of them for older kernels")
     config.addinivalue_line("markers", "plain_only: about the agent's filter or its speed, which sanitizers change")
 
 

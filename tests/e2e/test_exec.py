@@ -8,7 +8,7 @@ import pytest
 
 from expect import RESULT, fails, is_shape
 
-pytestmark = pytest.mark.valgrind
+pytestmark = [pytest.mark.valgrind, pytest.mark.fallback]
 
 
 def run(client, cmd, *args, **params):

@@ -12,7 +12,7 @@ from guestproto import ConnectionLost
 from raw import Raw
 from until import until
 
-pytestmark = pytest.mark.valgrind
+pytestmark = [pytest.mark.valgrind, pytest.mark.fallback]
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -11,7 +11,7 @@ from expect import fails
 from guestproto import Client, Connection, Data, open_address
 from until import until
 
-pytestmark = pytest.mark.valgrind
+pytestmark = [pytest.mark.valgrind, pytest.mark.fallback]
 
 MIB = 1 << 20
 

@@ -15,6 +15,8 @@ from terminal import Terminal
 from test_restart import kill_agent
 from until import until
 
+pytestmark = pytest.mark.fallback
+
 SIZE = {"rows": 24, "cols": 80}
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import procs
 from guestproto import ConnectionLost
 from until import until
 
-pytestmark = pytest.mark.valgrind
+pytestmark = [pytest.mark.valgrind, pytest.mark.fallback]
 
 
 def kill_agent(guestd):

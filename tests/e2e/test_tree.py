@@ -11,7 +11,7 @@ from expect import fails
 from server import Shared
 from until import until
 
-pytestmark = pytest.mark.valgrind
+pytestmark = [pytest.mark.valgrind, pytest.mark.fallback]
 
 DOUBLE_FORK = """
 import os, sys, time

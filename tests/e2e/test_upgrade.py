@@ -14,6 +14,8 @@ from guestproto import ConnectionLost
 from server import GUESTD
 from until import SLOWER, until
 
+pytestmark = pytest.mark.fallback
+
 VERSION = "0.1.0"
 
 

@@ -4,7 +4,7 @@ import os
 import time
 
 # Deadlines are for a hang, not for a speed: valgrind may take its time.
-SLOWER = 10 if os.environ.get("GUESTD_WRAPPER") else 3 if os.environ.get("GUESTD_SANITIZED") else 1
+SLOWER = 10 if "valgrind" in os.environ.get("GUESTD_WRAPPER", "") else 3 if os.environ.get("GUESTD_SANITIZED") else 1
 
 
 def until(condition, what, seconds=10):

@@ -23,6 +23,7 @@ PROJECT = {
     "guestd/supervisor": ["capsule", "link.h", "version.h"],
     "guestd/agent": ["proto", "link.h", "version.h", "ops/op.h"],
     "guestd/agent/dispatch.c": ["proto", "link.h", "ops/op.h", "ops/ops.h"],
+    "guestd/agent/sweep.c": ["link.h", "proto", "files/litter.h"],
     "guestd/ops": ["agent/call.h", "agent/job.h", "agent/agent.h", "agent/outlet.h", "agent/inlet.h", "files", "capsule",
                    "sandbox", "proto", "version.h"],
     "guestd/files": [],
@@ -32,7 +33,7 @@ PROJECT = {
 
 # Library header → the rooms that may see it.
 LIBRARIES = {
-    r"uv\.h": {"guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
+    r"uv\.h": {"guestd/agent", "guestd/agent/sweep.c", "guestd/agent/dispatch.c", "guestd/ops"},
     r"msgpack.*": {"proto", "proto/client", "guestd/agent", "guestd/agent/dispatch.c", "guestd/ops"},
     r"seccomp\.h": {"guestd/sandbox"},
     r"sha2\.h|md5\.h": {"guestd/files", "guestd/ops", "proto/client/sha256.c"},
