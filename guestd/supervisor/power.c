@@ -92,6 +92,7 @@ void power_begin(struct supervisor *supervisor, enum link_power_mode mode, uint3
     }
     power->stopping = true;
     power->mode = mode;
+    notify_stopping(supervisor);
     supervisor->keeper.stopping_owed = true;
     tell_owed(supervisor);
     arm(supervisor, (int64_t)grace_ms * MS_NS);

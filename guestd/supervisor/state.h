@@ -7,6 +7,7 @@
 #include "supervisor/group.h"
 #include "supervisor/keeper.h"
 #include "supervisor/loop.h"
+#include "supervisor/notify.h"
 #include "supervisor/power.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/task.h"
@@ -33,6 +34,7 @@ struct supervisor {
     struct deadline spawn_stuck; /* all 16 do */
     struct keeper keeper;
     struct power power;
+    struct notify notify;
     struct upgrade upgrade;
 
     bool is_init; /* the machine's init */

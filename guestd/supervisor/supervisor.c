@@ -178,6 +178,7 @@ static int build(struct supervisor *supervisor) {
                                                .most_each = supervisor->options->stdin_buffer};
     reap_init(supervisor);
     power_init(supervisor);
+    notify_init(supervisor);
     keeper_init(supervisor);
     upgrade_init(supervisor, supervisor->options->executable);
     err = spawn_init(supervisor);
