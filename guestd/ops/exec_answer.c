@@ -156,6 +156,8 @@ void exec_follow_run(struct exec *exec, struct job *job) {
     exec->watch = hooks;
     job_watch(job, &exec->watch);
     attend(exec);
+    if (exec->finished) /* crediting what came early found the connection lost */
+        return;
     if (job_running(job) || job_exited(job))
         on_started(&exec->watch, NULL);
     if (!exec->finished && job_exited(job) && !exec->order.stream)

@@ -267,6 +267,7 @@ const char *input_take(struct task *task, const struct link_input *order, const 
         input->err = -err;
     }
     tell(task);
+    task_settle(task);
     return NULL;
 }
 

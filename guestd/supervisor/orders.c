@@ -20,7 +20,8 @@
 #include "supervisor/upgrade.h"
 
 #define MESSAGES_A_TURN 32
-#define FDS_MAX 253 /* SCM_MAX_FD: what has no room here, the kernel would close, in our place */
+#define LAST_MOST 4096 /* more than a link holds: who else has its end may write on for ever */
+#define FDS_MAX 253    /* SCM_MAX_FD: what has no room here, the kernel would close, in our place */
 /* Orders of an agent that has a full link and reads nothing: more than clients can have asked for.
  */
 #define UNHEARD_MOST 32768
@@ -349,6 +350,8 @@ void orders_take(struct supervisor *supervisor) {
 }
 
 void orders_take_last(struct supervisor *supervisor) {
-    while (supervisor->keeper.link.fd >= 0 && take_one(supervisor))
-        ;
+    for (int i = 0; i < LAST_MOST && supervisor->keeper.link.fd >= 0; i++) {
+        if (!take_one(supervisor))
+            break;
+    }
 }
