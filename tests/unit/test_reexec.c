@@ -57,7 +57,20 @@ static void upgrade(struct rig *rig, bool wait_table) {
     rig_next_agent(rig, wait_table);
 }
 
+/* Nothing of ours leaks into the agent: jobs' fds are above those that it has by itself. */
+static void check_agent(const struct rig *rig) {
+    char path[64], target[256];
+    for (int fd = 0; fd < 256; fd++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)rig->agent, fd);
+        ssize_t len = readlink(path, target, sizeof target - 1);
+        target[len > 0 ? len : 0] = 0;
+        assert_null(strstr(target, "guestd-"));
+        assert_null(strstr(target, "pidfd"));
+    }
+}
+
 static void check_works(struct rig *rig) {
+    check_agent(rig);
     uint64_t job = rig_shell(rig, "ls -l /proc/self/fd | grep -c -e memfd -e socket -e event",
                              (struct link_spawn){0});
     int store;
