@@ -4,3 +4,5 @@
 
 /* In a thread of its own. Where there can be none it stays open. */
 void close_apart(int fd);
+/* How many are under way. */
+unsigned apart_closing(void);

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "supervisor/apart.h"
 #include "supervisor/note.h"
 #include "supervisor/save.h"
 #include "supervisor/saved.h"
@@ -140,8 +141,11 @@ int reexec_ask(struct supervisor *supervisor, int executable, pid_t *ret_pid) {
 
 /* ── the exec ── */
 
+/* An exec ends all other threads first, and waits for each: one that hangs in the kernel would hold
+ * up the whole process. */
 bool reexec_is_quiet(const struct supervisor *supervisor) {
-    return crew_is_quiet(&supervisor->spawners) && crew_is_quiet(&supervisor->walkers);
+    return crew_is_quiet(&supervisor->spawners) && crew_is_quiet(&supervisor->walkers) &&
+           apart_closing() == 0;
 }
 
 bool reexec_is_hung(const struct supervisor *supervisor) {

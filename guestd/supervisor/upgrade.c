@@ -76,7 +76,7 @@ static void look_for_calm(struct supervisor *supervisor) {
         give_up(supervisor, "guestd stops");
     } else if (!reexec_is_quiet(supervisor)) {
         if (clock_now() >= upgrade->calm_by_ns)
-            give_up(supervisor, "a start hangs");
+            give_up(supervisor, "a start or a close hangs");
         else
             enter(supervisor, UPGRADE_CALMING, LOOK_NS);
     } else {

@@ -2,7 +2,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "lingering.h"
 #include "rig.h"
 
 static int64_t now_ms(void) {
@@ -281,24 +281,6 @@ static void test_full_link(void **state) {
     rig_expect(&rig, LINK_JOBS_END, 0, NULL);
     check_works(&rig);
     assert_int_equal(rig_stop(&rig), 0);
-}
-
-/* A socket that close(2) waits for: its peer reads nothing. */
-static int lingering(int *ret_peer) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    struct sockaddr *any = (struct sockaddr *)&address;
-    static const char block[65536];
-    int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(peer, any, len) | listen(peer, 1), 0);
-    assert_int_equal(getsockname(peer, any, &len) | connect(fd, any, len), 0);
-    while (send(fd, block, sizeof block, MSG_DONTWAIT) > 0)
-        ;
-    struct linger linger = {.l_onoff = 1, .l_linger = 3600};
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
-    *ret_peer = peer;
-    return fd;
 }
 
 /* A file that is slow to close holds up nobody: one that was asked for, one too many, one that is

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "jobs_file.h"
+#include "lingering.h"
 #include "rig.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -160,6 +161,29 @@ static void test_a_start_that_hangs(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* So would a thread that hangs in a close be waited for, by the kernel. */
+static void test_a_close_that_hangs(void **state) {
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){0});
+    struct link_spawn spec = {
+        .h = {LINK_SPAWN, sizeof spec}, .job = 99, .store = {{.size = 4096}, {.size = 4096}}};
+    int peer, fd = lingering(&peer);
+    kill(rig.supervisor, SIGSTOP);
+    rig_send(&rig, &spec, sizeof spec, (const int[]){fd, fd},
+             2); /* one too many: closed, and it dies */
+    close(fd);
+    kill(rig.supervisor, SIGCONT);
+    rig_next_agent(&rig, false);
+    upgrade(&rig, false);
+    assert_int_equal(rig.hello.upgrade, LINK_UPGRADE_ROLLED_BACK);
+    assert_int_equal(rig.hello.reexecs, 0);
+    close(peer);
+    upgrade(&rig, false);
+    assert_int_equal(rig.hello.upgrade, LINK_UPGRADE_DONE);
+    assert_int_equal(rig.hello.reexecs, 1);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 /* The state is readable, but there are no fds for a loop: the next one goes back. */
 static void test_one_that_can_not_take_over(void **state) {
     struct rig rig;
@@ -241,6 +265,7 @@ int main(void) {
         cmocka_unit_test(test_jobs_go_on),
         cmocka_unit_test(test_starts_that_are_under_way),
         cmocka_unit_test(test_a_start_that_hangs),
+        cmocka_unit_test(test_a_close_that_hangs),
         cmocka_unit_test(test_one_that_can_not_take_over),
         cmocka_unit_test(test_an_exec_that_fails),
         cmocka_unit_test(test_an_agent_that_does_not_serve),
