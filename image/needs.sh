@@ -1,6 +1,6 @@
 #!/bin/sh
 # needs.sh GROUP…: installs what is missing of the groups `build` (guestd and its release binary), `template` (root
-# filesystems of it), `vm` (booting it) and `container`. Debian 12 or later. Exit status 1,
+# filesystems of it), `vm` (booting it), `container` and `hostagent` (serving both). Debian 12 or later. Exit status 1,
 # saying why, where something can't be had.
 set -eu
 
@@ -15,6 +15,7 @@ packages_of() {
         "ca-certificates $(rust)" ;;
     template) echo "mmdebstrap e2fsprogs python3 cpio zstd util-linux" ;;
     container) echo "busybox-static util-linux python3" ;;
+    hostagent) echo "python3-aiohttp python3-msgpack python3-pytest python3-pytest-timeout curl util-linux" ;;
     *) echo "needs: no group $1" >&2; exit 2 ;;
     esac
 }
