@@ -1,4 +1,4 @@
-"""A booted capsule for tests: image/boot.py's machine in a folder of its own, and clients of the guestd in it."""
+"""A booted capsule for tests: image/'s machine in a folder of its own, and clients of the guestd in it."""
 
 import pathlib
 import shutil
@@ -6,17 +6,20 @@ import signal
 import tempfile
 import time
 
-import boot
 import guestproto
 import guestproto_wire
+import microvm
 
 
-class Capsule(boot.Machine):
+def short_folder():
+    return pathlib.Path(tempfile.mkdtemp(prefix="vm-"))  # socket paths end at 107 bytes
+
+
+class Capsule(microvm.Machine):
     """Boots, and waits until guestd has said `ready`, which stays as `ready_params`."""
 
-    def __init__(self, rootfs, arguments=()):
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="vm-"))  # short: socket paths end at 107 bytes
-        super().__init__(folder, rootfs, arguments)
+    def __init__(self, rootfs, arguments=(), **more):
+        super().__init__(short_folder(), rootfs, arguments, **more)
         try:
             kind, msgid, method, self.ready_params = guestproto_wire.decode_body(self.wait_ready())
             assert (kind, msgid, method) == (0, 0, "ready")
