@@ -14,10 +14,10 @@ if not pages.pages():
 
 PAGES = {page.name: page for page in pages.pages()}
 EXAMPLES = pages.examples()
-SERVER = """import os, time
+SERVER = """import os, signal
 with open("/workspace/served", "w") as file:
     file.write(os.environ["PORT"] + " " + os.getcwd())
-time.sleep(600)
+signal.pause()
 """
 
 

@@ -36,7 +36,7 @@ def test_a_page_s_python(page, python, tmp_path, monkeypatch, capsys):
     python.write("/app/old-script.py", b"")
     python.write("/app/old/deep/file", b"")
     python.write("/app/config.json", b"{}")
-    python.write("/root/server.py", b"import time\ntime.sleep(600)\n")
+    python.write("/root/server.py", b"import signal\nsignal.pause()\n")
     python.write("/home/user/main.py", b"#\n")
     (tmp_path / "large-dataset.csv").write_bytes(b"1,row\n" * (1 << 18))
     monkeypatch.chdir(tmp_path)
