@@ -76,27 +76,29 @@ class Capsule:
 
     async def boot(self, template):
         """Starts it. It becomes `running` later, by itself. Raises what kept it from starting."""
-        ready = await Ready(self.machine.ready_path, self._heard).listen()
-        self._move("starting")
-        try:
-            await call(self.machine.start, template, self.record["vcpus"], self.record["memory_mb"])
-        except Exception as error:
-            ready.close()
-            await self._gone("error")
-            raise ApiError("agent_error", "the capsule can't be started: %s" % error) from error
-        self._save()
-        self._spawn("boot", self._come_up(ready))
-        self._spawn("watch", self._watch())
+        async with self._changing:
+            self._move("starting")
+            try:
+                await call(self.machine.start, template, self.record["vcpus"], self.record["memory_mb"])
+            except Exception as error:
+                await self._gone("error")
+                raise ApiError("agent_error", "the capsule can't be started: %s" % error) from error
+            self._save()
+            self._spawn("boot", self._come_up())
+            self._spawn("watch", self._watch())
 
     def _heard(self):
         self.record["heard"] = True
         self._save()
 
-    async def _come_up(self, ready):
+    async def _come_up(self):
+        ready = Ready(self._heard)
         try:
+            await ready.listen(self.machine.ready)
             if not self.record["heard"]:
                 await ready.wait(BOOT_S)
-            await self._runs(started_at=time.time())
+            await self._connect()
+            self._runs(started_at=time.time())
         except Exception as error:
             log.error("%s never became ready: %s %s", self.id, error, self.machine.log())
             async with self._changing:
@@ -104,9 +106,10 @@ class Capsule:
         finally:
             ready.close()
 
-    async def _runs(self, **more):
-        """Its guestd serves: connects, and has it running."""
+    async def _connect(self):
         self._guest = await call(connect, self.machine.address, timeout=CONNECT_S)
+
+    def _runs(self, **more):
         self._move("running", **more)
         self._spawn("rest", self._rest())
 
@@ -132,8 +135,12 @@ class Capsule:
             self._touch(touch)
 
     def _touch(self, touch):
-        if touch:
-            self.record["last_active_at"] = time.time()
+        if not touch:
+            return
+        told = stamp(self.record["last_active_at"])
+        self.record["last_active_at"] = time.time()
+        if stamp(self.record["last_active_at"]) != told:  # not for each of a thousand execs
+            self._save()
 
     async def guest(self):
         """The same where nothing has to stay awake. A connection that was lost while nobody used it is made anew."""
@@ -155,19 +162,14 @@ class Capsule:
     async def _rest(self):
         """Pauses it when nothing was asked of it for timeout_sec. A request under way is no idleness."""
         timeout = self.record["timeout_sec"]
-        while timeout:
-            left = timeout if self._used else timeout - (time.time() - self._last_used())
+        while timeout and self.status == "running":
+            left = timeout - (0 if self._used else time.time() - self._last_used())
             if left > 0:
                 await asyncio.sleep(left)
             elif not await self._used_from_within(timeout):
-                break
-        else:
-            return
-        async with self._changing:
-            if self.status == "running" and not self._used:
-                await self._pause()
-            elif self.status == "running":
-                self._spawn("rest", self._rest())
+                async with self._changing:
+                    if self.status == "running" and not self._used:
+                        await self._pause()
 
     def _last_used(self):
         return max(self.record["last_active_at"] or 0, self.record["started_at"])
@@ -209,7 +211,8 @@ class Capsule:
         """Not paused, so it had better run."""
         try:
             await call(self.machine.resume)
-            await self._runs()
+            await self._connect()
+            self._runs()
             self._spawn("watch", self._watch())
         except Exception:
             log.exception("%s is lost", self.id)
@@ -221,14 +224,17 @@ class Capsule:
             self._move("resuming")
             await self._stop("watch")
             try:
-                await call(self.machine.resume)
-                self._save()
-                await self._runs(started_at=time.time())
-                await snapshot.resumed(self._guest)
+                await self._thaw()
             except Exception as error:
                 self._move("paused")
                 raise ApiError("agent_error", "the capsule can't be resumed: %s" % error) from error
             self._spawn("watch", self._watch())
+
+    async def _thaw(self):
+        await call(self.machine.resume)
+        await self._connect()
+        await snapshot.resumed(self._guest)
+        self._runs(started_at=time.time())
 
     async def destroy(self):
         async with self._changing:
@@ -265,16 +271,16 @@ class Capsule:
                 await call(self.machine.pause)
                 self._move("paused")
             elif was == "resuming":
-                await call(self.machine.resume)
-                await self._runs(started_at=time.time())
+                await self._thaw()
             elif was == "paused":
                 pass
             elif not (self.machine.life and self.machine.life.lives):
                 raise ProcessLookupError("it ended while nobody looked")
             elif was == "starting":
-                self._spawn("boot", self._come_up(await Ready(self.machine.ready_path, self._heard).listen()))
+                self._spawn("boot", self._come_up())
             else:
-                await self._runs()
+                await self._connect()
+                self._spawn("rest", self._rest())
             if self.machine.life:
                 self._spawn("watch", self._watch())
         except Exception as error:
@@ -289,7 +295,9 @@ class Capsule:
     # ── tasks of its own ──
 
     def _spawn(self, name, coroutine):
-        self._tasks[name] = asyncio.create_task(coroutine, name="%s of %s" % (name, self.id))
+        task = self._tasks[name] = asyncio.create_task(coroutine)
+        task.add_done_callback(lambda _: task.cancelled() or not task.exception()
+                               or log.error("%s: %s: %s", self.id, name, task.exception()))
 
     async def _stop(self, *names):
         for name in names:

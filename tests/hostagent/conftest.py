@@ -17,7 +17,7 @@ sys.path += [str(HERE), str(HERE.parent / "e2e")]
 import curling  # noqa: E402  (they need the path above)
 import served  # noqa: E402
 
-KINDS = (os.environ.get("HOSTAGENT_CAPSULES") or "container").split()
+KINDS = (os.environ.get("HOSTAGENT_CAPSULES") or "container vm").split()
 told = []
 
 

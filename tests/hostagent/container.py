@@ -7,6 +7,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import socket
 
 from hostagent.cgroup import Cgroup
 from hostagent.lives import Life, spawn
@@ -26,15 +27,24 @@ class Container:
         self.facts = facts if facts is not None else {}
         self.cgroup = Cgroup(self.folder.name)
 
+    @staticmethod
+    def prepare():
+        """Nothing is needed beyond what every Linux has."""
+
     @property
     def address(self):
         """Where its guestd serves."""
         return "unix:%s/run/s" % self.folder
 
     @property
-    def ready_path(self):
-        """Where its guestd says `ready`: a Unix socket to listen on."""
-        return self.folder / "run/ready"
+    def ready(self):
+        """A listening socket, on which its guestd says `ready`. To be closed by who asks for it."""
+        path = self.folder / "run/ready"
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        return listener
 
     @property
     def life(self):

@@ -18,8 +18,9 @@ from hostagent.routes import routes
 from hostagent.store import Store
 from hostagent.templates import Templates
 from hostagent.threads import call
+from hostagent.vm import Vm
 
-MACHINES = {"container": Container}
+MACHINES = {"container": Container, "vm": Vm}
 CACHE = pathlib.Path(os.environ.get("GUESTD_CACHE")
                      or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "guestd")
 
@@ -45,6 +46,7 @@ async def serve(asked):
     store = Store(state.resolve())
     templates = Templates(machine.kind, store.folder / "templates", asked.templates)
     await call(templates.prepare)
+    await call(machine.prepare)
     capsules = Capsules(machine, store, templates)
     await capsules.take_over()
 
@@ -73,6 +75,7 @@ async def told_to_end():
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to destroy
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     asyncio.run(serve(options()))
     logging.shutdown()

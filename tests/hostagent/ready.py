@@ -8,27 +8,25 @@ LARGEST = 64 << 10  # of what it says; who calls is not known yet
 
 
 class Ready:
-    """A Unix socket at `path`, on which guestd says `ready`. `heard()` is called before it is answered: guestd calls
-    again until then, so that a host agent that dies in between is told anew."""
+    """`heard()` is called before guestd is answered: it calls again until then, so that a host agent that dies in between
+    is told anew."""
 
-    def __init__(self, path, heard=lambda: None):
-        self.path, self._heard = path, heard
+    def __init__(self, heard=lambda: None):
+        self._heard = heard
         self._said = asyncio.get_running_loop().create_future()
         self._server = None
 
-    async def listen(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._answer, str(self.path))
-        return self
+    async def listen(self, sock):
+        """On a listening Unix socket, which is closed with this. It may have been called already: that waits there."""
+        self._server = await asyncio.start_unix_server(self._answer, sock=sock)
 
     async def wait(self, timeout):
         """What guestd said of itself: boot_id, version, uptime_ms, listen."""
         return await asyncio.wait_for(asyncio.shield(self._said), timeout)
 
     def close(self):
-        self._server.close()
-        self.path.unlink(missing_ok=True)
+        if self._server:
+            self._server.close()
 
     async def _answer(self, reader, writer):
         try:
