@@ -51,6 +51,7 @@ def test_stores_are_sealed_as_far_as_can_be(guestd, client):
     process = client.commands.run("echo kept; exec sleep 60", background=True)
     found = seals(guestd.pid, "guestd-store")
     assert found and set(found) == {SEAL_SEAL | SEAL_SHRINK | SEAL_GROW}
+    until(lambda: (procs.exe(process.pid) or "").endswith("sleep"), "it has said so")
     process.kill()
     assert process.wait(20, output=True).stdout == "kept\n"
 
