@@ -1,8 +1,10 @@
 #!/bin/sh
 # From a bare Debian to a capsule that is driven and gone again: installs what is missing, builds guestd, boots it as the
-# init of a microVM and speaks to it over vsock, as a host does. Every answer is checked. Run as root.
+# init of a microVM and speaks to it over vsock, as a host does; then a host agent boots another and the API's curl
+# commands are answered by it. Every answer is checked. Run as root.
 #
 #   sh image/run.sh                  a microVM; without QEMU a container of namespaces, and it says so
+#   sh image/run.sh serve            leaves the host agent running, to play with, and prints a curl to try
 #   GUESTD_CONTAINER=1 sh image/run.sh   the container at once
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -213,6 +215,11 @@ power_off() {
 }
 
 [ "$(id -u)" = 0 ] || { echo 'run this as root: it installs packages and makes files of other owners' >&2; exit 1; }
+case ${1:-} in
+'') ;;
+serve) sh image/needs.sh build && exec sh image/serve.sh ;;
+*) echo "usage: $0 [serve]" >&2; exit 2 ;;
+esac
 build
 if boot_machine; then
     drive
@@ -224,5 +231,7 @@ else
     power_off guestd
     where='a container, over a Unix socket: NOT the microVM'
 fi
+title 'The same by the API of a host agent: its pages'\'' curl commands'
+sh image/serve.sh show || exit 1
 printf '\n%sguestd was PID 1 of %s; %d requests, all as they should be, in %d s.%s\n' "$bold" "$where" "$asked" \
     "$(($(date +%s) - started))" "$plain"
