@@ -20,6 +20,7 @@ kinds=${KINDS:-ext4 tar oci initramfs}
 size=${SIZE:-4G}
 uuid=67756573-7464-4000-8000-726f6f746673 # any: it has to be the same each time
 export LC_ALL=C
+umask 022
 
 case $name in
 minimal) packages='ca-certificates git procps' ;;
@@ -33,9 +34,8 @@ esac
 mkdir -p "${2:-$cache/templates}"
 out=$(realpath "${2:-$cache/templates}")/$name
 
-base=$cache/debian/$(. /etc/os-release && echo "$VERSION_CODENAME")-$(echo "$packages" | tr ' ' +).tar
 # shellcheck disable=SC2086
-sh "$here/debian.sh" "$base" $packages
+base=$(sh "$here/debian.sh" $packages)
 RELEASE=$(sh "$here/binaries.sh")
 export RELEASE
 # The template's own date is that of the Debian below.
@@ -44,7 +44,7 @@ export E2FSPROGS_FAKE_TIME="$date" SOURCE_DATE_EPOCH="$date"
 
 exec 9>"$out.lock" && flock 9 # one makes it, the others find it made
 inputs=$(cd "$here" && { echo "$date $size" && stat -c '%n %s %Y' "$base" &&
-    cat build.sh add.sh oci.py "$RELEASE/guestd" "$RELEASE/guestctl"; } | sha256sum)
+    cat build.sh add.sh oci.py initrd.sh init.c "$RELEASE/guestd" "$RELEASE/guestctl"; } | sha256sum)
 if [ "$(cat "$out/inputs" 2>/dev/null)" != "$inputs" ]; then
     rm -rf "$out"
     mkdir -p "$out"

@@ -1,18 +1,21 @@
 #!/bin/sh
-# debian.sh OUT PACKAGE…: a Debian with these packages as a tar archive: this machine's release, from its mirrors. Made
-# unless OUT is there already. Its newest date is OUT's own: that of the mirror's index, or SOURCE_DATE_EPOCH. Root only.
+# debian.sh PACKAGE…: a Debian with these packages as a tar archive: this machine's release, from its mirrors. Prints its
+# path. Made once: remove GUESTD_CACHE/debian for newer packages. Root only.
+#
+# The newest date in it is its own: that of the mirror's index, or SOURCE_DATE_EPOCH.
 set -eu
 
-[ $# -ge 2 ] || { echo "usage: $0 OUT PACKAGE..." >&2; exit 2; }
-out=$(realpath -m "$1")
-shift
-mkdir -p "${out%/*}"
+[ $# -ge 1 ] || { echo "usage: $0 PACKAGE..." >&2; exit 2; }
+cache=${GUESTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/guestd}/debian
+codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+sum=$(echo "$*" "${SOURCE_DATE_EPOCH:-}" | cat - "$0" | sha256sum | cut -c -16)
+out=$cache/$codename-$sum.tar
+mkdir -p "$cache"
 exec 9>"$out.lock" && flock 9 # one makes it, the others find it made
-[ ! -e "$out" ] || exit 0
+[ ! -e "$out" ] || { echo "$out"; exit; }
 
 work=$(mktemp -d "$out.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 
 # The entries that this machine's apt has of its own Debian, and nobody else's.
 sources() {
@@ -62,7 +65,7 @@ END
 chmod +x "$work/clean"
 
 echo "debian: $codename with $*, about a minute" >&2
-if ! echo "$entries" | CODENAME=$codename TMPDIR=$work mmdebstrap --variant=apt --include="$*" \
+if ! echo "$entries" | CODENAME=$codename TMPDIR=$work mmdebstrap --variant=minbase --include="$*" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/info/*' --customize-hook="$work/clean" \
@@ -72,3 +75,4 @@ if ! echo "$entries" | CODENAME=$codename TMPDIR=$work mmdebstrap --variant=apt 
 fi
 touch -d "@$SOURCE_DATE_EPOCH" "$work/tar"
 mv "$work/tar" "$out"
+echo "$out"

@@ -1,7 +1,8 @@
 /*
  * The first program in the machine: /init of the initramfs. Loads the modules named in
- * /modules/list, mounts /dev/vda and becomes its /sbin/init. All else (/proc, /dev, the console) is
- * guestd's duty, so that booting tests it.
+ * /modules/list, mounts /dev/vda and becomes its /sbin/init; or that of the initramfs, if there is
+ * one in it: that is a template's own root then. All else (/proc, /dev, the console) is guestd's
+ * duty, so that booting tests it.
  *
  * What follows ` -- ` on the kernel's command line arrives here as arguments and becomes guestd's
  * PROGRAM. The one word `probe` ends the machine instead: boot.py learns that way whether a
@@ -56,6 +57,25 @@ static void mount_root(void) {
     }
 }
 
+/* The disk's root in the place of the initramfs. */
+static void change_root(void) {
+    mount_root();
+    umount2("/dev", MNT_DETACH);
+    if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+        chdir("/") < 0)
+        fail("changing root");
+}
+
+/* Nothing but the template is left. */
+static void keep_root(void) {
+    umount2("/dev", MNT_DETACH);
+    unlink("/modules/list");
+    rmdir("/modules");
+    unlink("/init");
+    if (chdir("/") < 0)
+        fail("/");
+}
+
 static void become_init(int argc, char **argv) {
     char *args[argc + 2]; /* the program, "--", the rest, NULL */
 
@@ -77,10 +97,9 @@ int main(int argc, char **argv) {
     if (mount("dev", "/dev", "devtmpfs", 0, NULL) < 0)
         fail("/dev");
     load_modules();
-    mount_root();
-    umount2("/dev", MNT_DETACH);
-    if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
-        chdir("/") < 0)
-        fail("changing root");
+    if (access("/sbin/init", X_OK) == 0)
+        keep_root();
+    else
+        change_root();
     become_init(argc, argv);
 }

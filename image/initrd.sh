@@ -57,5 +57,6 @@ fetch_kernel() {
 mkdir "$work/root"
 cp -r "$kernel/modules" "$work/root/"
 gcc -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Os -static -s -o "$work/root/init" "$here/init.c"
-(cd "$work/root" && find . | cpio -o -H newc --quiet -R 0:0) >"$work/initrd"
+(cd "$work/root" && find . -exec touch -hd @0 {} + && find . | LC_ALL=C sort |
+    cpio -o -H newc --quiet --reproducible -R 0:0) >"$work/initrd" # the same bytes each time
 mv "$work/initrd" "$cache/initrd" # at once: machines may be booting from the old one

@@ -153,7 +153,7 @@ if [ "$mode" = all ]; then
         GUESTD_NO_SECCOMP=1 GUESTD_NO_CLONE3=1 \
         suite tests 'end to end, valgrind' pytest tests/e2e -m 'valgrind and not native'
 
-    for folder in fault init vm hostagent; do
+    for folder in fault init vm image hostagent; do
         if [ -f "tests/$folder/run.sh" ]; then
             suite tests "tests/$folder" sh "tests/$folder/run.sh"
         elif ls "tests/$folder"/test_*.py >/dev/null 2>&1; then
