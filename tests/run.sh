@@ -23,7 +23,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 packages='gcc meson ninja-build pkg-config libc6-dev linux-libc-dev libuv1-dev libmsgpack-dev libseccomp-dev libmd-dev
 libcmocka-dev python3 python3-msgpack python3-pytest python3-pytest-timeout busybox-static util-linux procps scdoc
-python3-pyte vim-tiny tmux'
+python3-pyte vim-tiny tmux git'
 [ "$mode" = all ] && packages="$packages valgrind clang-format"
 
 missing() {

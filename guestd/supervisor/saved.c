@@ -13,6 +13,8 @@
 #include "supervisor/store.h"
 #include "version.h"
 
+#define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) /* of a whole one */
+
 static size_t padded(size_t len) {
     return (len + 7) & ~(size_t)7;
 }
@@ -110,8 +112,7 @@ int saved_finish(struct saved_writer *writer) {
     const off_t at = offsetof(struct saved_head, size);
     if (writer->err == 0 && pwrite(writer->file, &size, sizeof size, at) != (ssize_t)sizeof size)
         writer->err = -EIO;
-    if (writer->err == 0 &&
-        fcntl(writer->file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+    if (writer->err == 0 && fcntl(writer->file, F_ADD_SEALS, SEALS) < 0)
         writer->err = -errno;
     if (writer->err < 0)
         return writer->err;
@@ -242,8 +243,9 @@ static int look_through(const struct saved *saved) {
 int saved_open(struct saved *saved, int fd) {
     struct stat stat;
     memset(saved, 0, sizeof *saved);
-    /* Only a memfd has seals. */
-    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &stat) < 0 ||
+    /* Only a memfd can be sealed like this: a file of tmpfs has seals too, but takes none. */
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &stat) < 0 ||
         stat.st_size < (off_t)sizeof saved->head)
         return -EINVAL;
     size_t len = (size_t)stat.st_size;

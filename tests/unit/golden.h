@@ -1,6 +1,7 @@
 /* A supervisor's state that lies as text in tests/unit/golden, made the memfd that it describes. */
 #pragma once
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,5 +77,6 @@ static inline int golden_file(const void *bytes, size_t len) {
     int fd = memfd_create("golden", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, bytes, len), len);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
     return fd;
 }
