@@ -76,6 +76,15 @@ static void keep_root(void) {
         fail("/");
 }
 
+/* For image/microvm/phases.py. */
+static void stamp(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    dprintf(STDOUT_FILENO, "init: executing /sbin/init at %lld ms\n",
+            (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
 static void become_init(int argc, char **argv) {
     char *args[argc + 2]; /* the program, "--", the rest, NULL */
 
@@ -83,6 +92,7 @@ static void become_init(int argc, char **argv) {
     args[1] = argc > 1 ? "--" : NULL;
     for (int i = 1; i <= argc; i++)
         args[i + 1] = argv[i];
+    stamp();
     execv(args[0], args);
     fail(args[0]);
 }

@@ -8,7 +8,7 @@ set -eu
 here=$(dirname "$(realpath "$0")")
 cache=${GUESTD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/guestd}
 kernel=$cache/kernel
-modules='virtio_pci virtio_blk ext4 vmw_vsock_virtio_transport vsock_loopback'
+modules='virtio_pci virtio_mmio virtio_blk ext4 vmw_vsock_virtio_transport vsock_loopback'
 
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/initrd.XXXXXX")
@@ -49,11 +49,12 @@ fetch_kernel() {
     done
     strip --strip-debug "$work"/kernel/modules/*.ko
     cp "$work"/tree/boot/vmlinuz-* "$work/kernel/vmlinuz"
+    echo "$modules" >"$work/kernel/wanted"
     rm -rf "$kernel"
     mv "$work/kernel" "$kernel"
 }
 
-[ -e "$kernel/vmlinuz" ] || fetch_kernel
+[ "$(cat "$kernel/wanted" 2>/dev/null)" = "$modules" ] || fetch_kernel
 mkdir "$work/root"
 cp -r "$kernel/modules" "$work/root/"
 gcc -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Os -static -s -o "$work/root/init" "$here/init.c"

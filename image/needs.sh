@@ -11,7 +11,7 @@ packages_of() {
     case $1 in
     build) echo "gcc libc6-dev linux-libc-dev binutils meson ninja-build pkg-config libuv1-dev $(msgpack)" \
         "g++ libseccomp-dev libmd-dev musl-tools cmake make dpkg-dev file python3" ;;
-    vm) echo "qemu-system-x86 qemu-utils cpio kmod e2fsprogs busybox-static xz-utils zstd gcc libc6-dev binutils python3" \
+    vm) echo "qemu-system-x86 qemu-utils lz4 python3-msgpack cpio kmod e2fsprogs busybox-static xz-utils zstd gcc libc6-dev binutils python3" \
         "ca-certificates $(rust)" ;;
     template) echo "mmdebstrap e2fsprogs python3 cpio zstd util-linux" ;;
     container) echo "busybox-static util-linux python3" ;;

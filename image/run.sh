@@ -87,11 +87,12 @@ boot_machine() {
     mkdir "$work/machine"
     sh image/rootfs.sh "$work/bin/guestd" "$work/root.ext4" || die 'no root filesystem'
     stop=-TERM
-    python3 image/boot.py "$work/machine" "$work/root.ext4" >"$work/boot" 2>"$work/boot.err" &
+    DIR=$work/machine sh image/boot.sh "$work/root.ext4" >"$work/boot" 2>"$work/boot.err" &
     capsule=$!
     wait_line "$work/boot" '^ready' 120 || { cat "$work/boot.err"; die 'it never became ready'; }
     address=$(sed -n 's/^ready //p' "$work/boot")
-    note machine "QEMU $(sed -n 's/^accel //p' "$work/boot" | tr '[:lower:]' '[:upper:]'), q35, vhost-user-vsock, cloud kernel"
+    note machine "$(sed -n 's/^hypervisor //p' "$work/boot"), $(sed -n 's/^accel //p' "$work/boot"), cloud kernel"
+    note boot "$(sed -n 's/^phases //p' "$work/boot")"
     off="poweroff"
 }
 
@@ -223,7 +224,7 @@ esac
 build
 if boot_machine; then
     drive
-    power_off QEMU
+    power_off 'the machine'
     where='a microVM, over vsock'
 else
     start_container

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from . import disk, process, qemu
+from . import disk, phases, process, qemu
 from .parts import make
 from .qmp import Qmp
 
@@ -27,11 +27,18 @@ class Settings:
     arguments: list
 
 
+def guestd_arguments(more):
+    """What the kernel's command line has for guestd."""
+    return [f"guestd.listen=vsock:{PORT}", f"guestd.ready=vsock:2:{READY_PORT}", *more]
+
+
 class Machine:
     """One microVM: its backend, its QEMU, its console, all in `directory`. `with` ends whatever of it still runs.
 
     The image is never changed: writes go to a file in `directory`. Programs reach guestd at `address`, once
     wait_ready() has returned or restore() has. A machine outlives the program that made it: attach() finds it again."""
+
+    hypervisor = "qemu"
 
     def __init__(self, directory, rootfs, arguments=(), memory=512, vcpus=1):
         self._place(directory)
@@ -112,11 +119,16 @@ class Machine:
                 with connection, connection.makefile("rwb") as stream:
                     connection.settimeout(5)
                     body = stream.read(struct.unpack(">I", stream.read(4))[0])
+                    self.ready_ms = (time.monotonic() - self.started) * 1000
                     stream.write(struct.pack(">I", len(READY_ANSWER)) + READY_ANSWER)
                     stream.flush()
                     return body
             except (OSError, struct.error):
                 continue  # nobody yet, or one that left: guestd tries again
+
+    def phases(self, uptime_ms):
+        """Of the boot, once wait_ready() has returned: `uptime_ms` as `ready` said it. None: the console doesn't tell."""
+        return phases.measure(self.ready_ms, uptime_ms, self.console())
 
     def console(self):
         return self.console_path.read_text(errors="replace") if self.console_path.exists() else ""
@@ -186,14 +198,18 @@ class Machine:
         make("initrd.sh")
         self.qmp_path.unlink(missing_ok=True)
         settings = self.settings
-        arguments = [f"guestd.listen=vsock:{PORT}", f"guestd.ready=vsock:2:{READY_PORT}", *settings.arguments]
-        self.qemu = self._start(
+        arguments = guestd_arguments(settings.arguments)
+        self._start_hypervisor(
             *qemu.command(settings.accel, settings.memory, settings.vcpus, arguments, self.console_path),
             *qemu.disk(self.directory / disk.DISK), "-qmp", f"unix:{self.qmp_path},server=on,wait=off", *more, **options
         )  # fmt: skip
         running = {"settings": dataclasses.asdict(settings)}
         running.update(qemu=process.name(self.qemu), backend=process.name(self.backend))
         (self.directory / "running.json").write_text(json.dumps(running))
+
+    def _start_hypervisor(self, *command, **options):
+        self.started = time.monotonic()
+        self.qemu = self._start(*command, **options)
 
     def _qmp(self):
         """A session with a QEMU that may still be starting."""

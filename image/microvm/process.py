@@ -32,7 +32,7 @@ class Adopted:
     Raises ProcessLookupError where it is gone. Its exit status is its parent's to know: here it is always 0."""
 
     def __init__(self, pid, started):
-        self.pid = pid
+        self.pid, self.fd = pid, -1
         self.fd = os.pidfd_open(pid)
         try:
             same = start_time(pid) == started and self.poll() is None  # a zombie is gone, too

@@ -1,0 +1,60 @@
+"""How long a boot takes, and which part of it is guestd's; what starts machines for a person."""
+
+import json
+import re
+import signal
+import subprocess
+
+import guestproto
+import pytest
+from microvm import phases, process
+from readme import ROOT
+from until import until
+
+
+def test_the_phases_of_a_boot_add_up(boot, capsys):
+    """What boot.sh prints. guestd's own part is from the exec of /sbin/init to `ready`."""
+    capsule = boot()
+    uptime_ms = capsule.ready_params["uptime_ms"]
+    boot_phases = capsule.phases(uptime_ms)
+    with capsys.disabled():
+        print("\nboot: %s" % boot_phases)
+    assert min(boot_phases.hypervisor, boot_phases.kernel, boot_phases.guestd) > 0
+    assert boot_phases.kernel + boot_phases.guestd == uptime_ms
+    with capsule.connect() as client:  # its own word for when it began
+        began_ms = client.ping()["uptime_ms"] - client.info()["supervisor_uptime_ms"]
+    assert boot_phases.kernel < began_ms < uptime_ms
+
+
+def test_a_console_without_the_stamp_tells_nothing():
+    assert phases.measure(2000, 1500, "another's initramfs") is None
+    assert str(phases.measure(2000, 1500, "init: executing /sbin/init at 1400 ms")) == (
+        "hypervisor 500 ms, kernel 1400 ms, guestd 100 ms")
+
+
+def test_boot_sh_boots_one_image_and_tells_where(rootfs):
+    with subprocess.Popen(["sh", ROOT / "image/boot.sh", rootfs], stdout=subprocess.PIPE, text=True) as machine:
+        told = {}
+        for line in machine.stdout:
+            word, _, rest = line.strip().partition(" ")
+            told[word] = rest
+            if word == "ready":
+                break
+        assert list(told) == ["hypervisor", "accel", "phases", "ready"]
+        assert re.fullmatch(r"hypervisor \d+ ms, kernel \d+ ms, guestd \d+ ms", told["phases"])
+        with guestproto.connect(told["ready"], timeout=30) as client:
+            assert client.commands.run("echo on").stdout == "on\n"
+            client.shutdown("poweroff")
+        assert machine.wait(30) == 0
+
+
+def test_what_ends_boot_py_ends_the_machine(rootfs, tmp_path):
+    with subprocess.Popen([ROOT / "image/boot.py", tmp_path, rootfs], stdout=subprocess.PIPE,
+                          text=True) as machine:
+        until(lambda: machine.stdout.readline().startswith("ready"), "it is ready", 60)
+        machine.send_signal(signal.SIGTERM)
+        machine.wait(30)
+    running = json.loads((tmp_path / "running.json").read_text())
+    for name in ("qemu", "backend"):
+        with pytest.raises(ProcessLookupError):
+            process.Adopted(*running[name])
