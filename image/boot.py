@@ -3,7 +3,7 @@
 
     boot.py DIR ROOTFS [KERNEL-ARGUMENT...]
 
-runs it until it ends. DIR gets its sockets and its console's text. On stdout, as they happen:
+runs it until it ends. DIR gets its sockets and its console's text; `-` is a folder that goes with it. On stdout, as they happen:
 
     hypervisor NAME     qemu, firecracker or cloud-hypervisor (HYPERVISOR in the environment decides)
     accel kvm|tcg       what runs it (ACCEL in the environment decides instead of trying)
@@ -11,12 +11,16 @@ runs it until it ends. DIR gets its sockets and its console's text. On stdout, a
     ready ADDRESS       guestd serves there: guestctl --connect ADDRESS
     ended STATUS        the hypervisor's exit status; 0 when the machine powered itself off
 
-MEMORY is in MiB (512), VCPUS a number (1). Programs use the class Machine. The root filesystem is never changed: writes go to a file in DIR.
+MEMORY is in MiB (512), VCPUS a number (1). Programs use the class Machine. The root filesystem is never changed: writes go
+to a file in DIR.
 """
+
+import contextlib
 import os
 import pathlib
 import signal
 import sys
+import tempfile
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "proto/python"))
 
@@ -28,10 +32,14 @@ def main():
     if len(sys.argv) < 3:
         sys.exit(f"usage: {sys.argv[0]} DIR ROOTFS [KERNEL-ARGUMENT...]")
     # What ends this program must not leave a machine behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    kind = choose(sys.argv[1])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     memory, vcpus = int(os.environ.get("MEMORY", 512)), int(os.environ.get("VCPUS", 1))
-    with kind(sys.argv[1], sys.argv[2], sys.argv[3:], memory, vcpus) as machine:
+    with contextlib.ExitStack() as stack:
+        folder = sys.argv[1]
+        if folder == "-":
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-"))  # short: socket paths end at 107 bytes
+        machine = stack.enter_context(choose(folder)(folder, sys.argv[2], sys.argv[3:], memory, vcpus))
         print("hypervisor", machine.hypervisor, flush=True)
         print("accel", machine.settings.accel, flush=True)
         ready = guestproto_wire.decode_body(machine.wait_ready())[3]

@@ -13,11 +13,5 @@ image=$(realpath "$1")
 shift
 sh "$here/needs.sh" vm
 sh "$here/backend.sh" >/dev/null
-if [ -n "${DIR:-}" ]; then
-    mkdir -p "$DIR"
-    exec /usr/bin/python3 "$here/boot.py" "$DIR" "$image" "$@"
-fi
-dir=$(mktemp -d) # short: socket paths end at 107 bytes
-trap 'rm -rf "$dir"' EXIT
-trap : INT TERM # boot.py ends by them
-/usr/bin/python3 "$here/boot.py" "$dir" "$image" "$@"
+[ -z "${DIR:-}" ] || mkdir -p "$DIR"
+exec /usr/bin/python3 "$here/boot.py" "${DIR:--}" "$image" "$@" # signals find nobody between

@@ -23,7 +23,8 @@ def command(directory, kernel, initrd, memory, vcpus, arguments):
         "--cmdline", " ".join([KERNEL, *arguments]),
         "--cpus", f"boot={vcpus}",
         "--memory", f"size={memory}M",
-        "--disk", f"path={directory / DISK}",
+        # Since v51 it lets nobody write the first sector of a disk whose type it had to find out.
+        "--disk", f"path={directory / DISK},image_type=raw",
         "--vsock", f"cid={qemu.CID},socket={directory / 'v.sock'}",
         "--serial", f"file={directory / 'console'}",
         "--console", "off",

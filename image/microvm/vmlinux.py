@@ -1,6 +1,7 @@
 """The distribution's kernel as an uncompressed ELF file, which Firecracker and Cloud Hypervisor boot: taken out of the bzImage
 once, and kept beside it. Linux's scripts/extract-vmlinux looks for the same marks."""
 
+import os
 import subprocess
 
 from .parts import CACHE, make
@@ -32,7 +33,7 @@ def vmlinux():
     make("initrd.sh")
     path = CACHE / "kernel/vmlinux"
     if not path.exists():
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}")  # others may be at it, too
         part.write_bytes(payload((CACHE / "kernel/vmlinuz").read_bytes()))
         part.rename(path)
     return path

@@ -1,6 +1,7 @@
 """How long a boot takes, and which part of it is guestd's; what starts machines for a person."""
 
 import json
+import pathlib
 import re
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import guestproto
 import pytest
 from microvm import phases, process
 from readme import ROOT
-from until import until
 
 
 def test_the_phases_of_a_boot_add_up(boot, capsys):
@@ -48,13 +48,17 @@ def test_boot_sh_boots_one_image_and_tells_where(rootfs):
         assert machine.wait(30) == 0
 
 
-def test_what_ends_boot_py_ends_the_machine(rootfs, tmp_path):
-    with subprocess.Popen([ROOT / "image/boot.py", tmp_path, rootfs], stdout=subprocess.PIPE,
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_ends_boot_sh_ends_the_machine_and_leaves_nothing(rootfs, number):
+    with subprocess.Popen(["sh", ROOT / "image/boot.sh", rootfs], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as machine:
-        until(lambda: machine.stdout.readline().startswith("ready"), "it is ready", 60)
-        machine.send_signal(signal.SIGTERM)
-        machine.wait(30)
-    running = json.loads((tmp_path / "running.json").read_text())
+        ready = next(line for line in machine.stdout if line.startswith("ready"))
+        folder = pathlib.Path(ready.split(":")[1]).parent
+        running = json.loads((folder / "running.json").read_text())
+        machine.send_signal(number)
+        assert machine.wait(30) == 128 + number
+        assert machine.stderr.read() == ""
+    assert not folder.exists()
     for name in ("qemu", "backend"):
         with pytest.raises(ProcessLookupError):
             process.Adopted(*running[name])

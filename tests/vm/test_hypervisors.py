@@ -50,7 +50,7 @@ def test_cloud_hypervisor_s_arguments():
     cmdline = options.pop("--cmdline").split()
     assert options == {
         "--kernel": "/run/m/vmlinux", "--initramfs": "/run/m/initrd", "--cpus": "boot=2", "--memory": "size=512M",
-        "--disk": "path=/run/m/disk.ext4", "--vsock": "cid=3,socket=/run/m/v.sock", "--serial": "file=/run/m/console",
+        "--disk": "path=/run/m/disk.ext4,image_type=raw", "--vsock": "cid=3,socket=/run/m/v.sock", "--serial": "file=/run/m/console",
         "--console": "off"}
     assert {"console=ttyS0", "guestd.listen=vsock:1024", "guestd.ready=vsock:2:9999"} <= set(cmdline)
 
