@@ -98,7 +98,8 @@ static void wake(struct supervisor *supervisor) {
         budget_forget_pipe(pipe);
         drain_resume(pipe);
     }
-    if (budget->waiting == NULL)
+    admission_wake(supervisor);
+    if (budget->waiting == NULL && supervisor->admission.first == NULL)
         deadline_cancel(&supervisor->loop.deadlines, &budget->patience);
 }
 
@@ -289,17 +290,23 @@ void budget_forget_pipe(struct task_pipe *pipe) {
         budget->last_waiting = at;
 }
 
-static void wait_for_room(struct task_pipe *pipe) {
-    struct supervisor *supervisor = pipe->task->supervisor;
+bool budget_wait(struct supervisor *supervisor) {
     struct budget *budget = &supervisor->budget;
+    if (budget->leaving == 0 || budget->impatient)
+        return false;
+    if (!budget->patience.armed)
+        deadline_arm(&supervisor->loop.deadlines, &budget->patience, clock_now() + PATIENCE_NS);
+    return true;
+}
+
+static void add_waiting(struct task_pipe *pipe) {
+    struct budget *budget = &pipe->task->supervisor->budget;
     if (pipe->waits)
         return;
     pipe->waits = true;
     pipe->next_waiting = NULL;
     *budget->last_waiting = pipe;
     budget->last_waiting = &pipe->next_waiting;
-    if (!budget->patience.armed)
-        deadline_arm(&supervisor->loop.deadlines, &budget->patience, clock_now() + PATIENCE_NS);
 }
 
 /* More than is asked for: what gives way is gone only when the agent knows. */
@@ -330,8 +337,8 @@ size_t budget_room(struct task_pipe *pipe, size_t want) {
         want = fits + (size_t)room;
     if (want > 0)
         return want;
-    if (budget->leaving > 0 && !budget->impatient) {
-        wait_for_room(pipe);
+    if (budget_wait(supervisor)) {
+        add_waiting(pipe);
         return 0;
     }
     store_stop_growing(&task->store, pipe->channel);

@@ -48,8 +48,11 @@ struct share {
 void budget_init(struct supervisor *supervisor, uint64_t bytes);
 /* How many jobs may run, for the pages that each has for its own. */
 uint64_t budget_max_jobs(const struct supervisor *supervisor);
-/* Room for one more job, which is its own then. False: there is none. */
+/* Room for one more job, which is its own then. False: there is none, or not yet. */
 bool budget_admit(struct task *task);
+/* Something is on its way: who waits is woken when it is there, or after a second. False: nothing
+ * is. */
+bool budget_wait(struct supervisor *supervisor);
 /* Its store has changed, in size or kind, or it is over and its output may go. */
 void budget_count(struct task *task);
 /* It goes, and its store was closed. */

@@ -145,7 +145,7 @@ int reexec_ask(struct supervisor *supervisor, int executable, pid_t *ret_pid) {
  * up the whole process. */
 bool reexec_is_quiet(const struct supervisor *supervisor) {
     return crew_is_quiet(&supervisor->spawners) && crew_is_quiet(&supervisor->walkers) &&
-           apart_closing() == 0;
+           apart_closing() == 0 && supervisor->admission.first == NULL;
 }
 
 bool reexec_is_hung(const struct supervisor *supervisor) {

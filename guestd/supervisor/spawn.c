@@ -177,6 +177,24 @@ static bool has_fds(const struct supervisor *supervisor, const struct link_spawn
     return taken + FDS_A_JOB + open <= supervisor->job_fds;
 }
 
+static int begin(struct task *task) {
+    struct supervisor *supervisor = task->supervisor;
+    int err = crew_submit(&supervisor->spawners, &task->birth_chore);
+    if (err < 0)
+        return err;
+    deadline_arm(&supervisor->loop.deadlines, &task->hung, clock_now() + HUNG_NS);
+    watch_stuck(supervisor);
+    return 0;
+}
+
+void spawn_admitted(struct task *task, bool admitted) {
+    int err = admitted ? begin(task) : -ENOMEM;
+    if (err == 0)
+        return;
+    drop_birth(task);
+    fail(task, -err, LINK_STAGE_NONE);
+}
+
 /* 0, or -errno: nothing was taken. */
 static int submit(struct supervisor *supervisor, const struct link_spawn *order, int spec,
                   int input) {
@@ -191,11 +209,10 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
     task->hung.fire = on_hung;
     if ((order->flags & LINK_SPAWN_STDIN_OPEN) != 0)
         input_expect(task);
-    int err = -ENOMEM;
-    if (budget_admit(task))
-        task->birth = make_birth(task, order, spec, input);
-    if (task->birth != NULL)
-        err = crew_submit(&supervisor->spawners, &task->birth_chore);
+    task->birth = make_birth(task, order, spec, input);
+    int err = task->birth != NULL ? admission_ask(task) : -ENOMEM;
+    if (err > 0)
+        err = begin(task);
     if (err < 0) {
         give_group(task, false);
         free(task->birth);
@@ -203,8 +220,6 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
         task_free(task);
         return err;
     }
-    deadline_arm(&supervisor->loop.deadlines, &task->hung, clock_now() + HUNG_NS);
-    watch_stuck(supervisor);
     keeper_watch(supervisor);
     return 0;
 }

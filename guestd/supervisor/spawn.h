@@ -1,6 +1,7 @@
 /* Starts: from the agent's order to a birth on a spawn thread, and back. Also starts that hang. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct link_spawn;
@@ -12,6 +13,8 @@ int spawn_init(struct supervisor *supervisor);
 /* Takes over both memfds (input may be -1). Returns NULL, or what rule the order breaks. */
 const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *order, int spec,
                        int input);
+/* What admission_ask said would come. False: there is no memory for it. */
+void spawn_admitted(struct task *task, bool admitted);
 /* For an order that can't be taken: the agent is told, now or when the link has room. */
 void spawn_refuse(struct supervisor *supervisor, uint64_t job, int err, uint32_t stage);
 /* SIGKILL to what is waited for in a start that is under way, if there is somebody already. */

@@ -1,6 +1,7 @@
 /* The supervisor's whole state: one struct, made of its rooms' structs. */
 #pragma once
 
+#include "supervisor/admission.h"
 #include "supervisor/birth.h"
 #include "supervisor/budget.h"
 #include "supervisor/crew.h"
@@ -28,6 +29,7 @@ struct supervisor {
     struct groups groups;
     struct tasks tasks;
     struct budget budget;
+    struct admission admission;
     struct input_budget inputs;
     struct crew spawners;        /* 16: any of them may hang in an exec */
     struct crew walkers;         /* 1 */

@@ -174,6 +174,7 @@ static int build(struct supervisor *supervisor) {
         return err;
     tasks_init(&supervisor->tasks);
     budget_init(supervisor, supervisor->options->output_total);
+    admission_init(&supervisor->admission);
     supervisor->inputs = (struct input_budget){.most = supervisor->options->stdin_total,
                                                .most_each = supervisor->options->stdin_buffer};
     reap_init(supervisor);

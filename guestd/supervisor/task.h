@@ -80,7 +80,8 @@ struct task {
     int pidfd;
     struct chore birth_chore;
     struct birth *birth;  /* while TASK_STARTING */
-    struct deadline hung; /* the start takes too long */
+    struct task *next_admitted; /* in admission */
+    struct deadline hung;       /* the start takes too long */
     bool reaped_early;    /* it ended before its start was reported: these two hold */
     int early_status;
     struct rusage early_usage;

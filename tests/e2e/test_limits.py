@@ -175,6 +175,19 @@ def test_output_total_bounds_many_at_once(start):
         assert memory_of_stores(guestd) - before <= 8 * MIB + 16 * 64 * KIB
 
 
+def test_starts_wait_for_the_output_that_gives_way_for_them(start):
+    """Faster than the agent lets go of what exited programs left: none of them is refused for that."""
+    guestd = start("--output-total", 8 * MIB)
+    with guestd.connect() as client:
+        before = memory_of_stores(guestd)
+        for n in range(30):
+            client.commands.run("head", ["-c", "250000", "/dev/zero"], background=True).wait(20)
+        for _ in range(4):
+            flying = [client.start("exec", cmd="sleep", args=["600"], background=True) for _ in range(150)]
+            assert len({request.result(60)["pid"] for request in flying}) == 150
+        assert memory_of_stores(guestd) - before <= 8 * MIB
+
+
 def memory_of_stores(guestd):
     """Bytes of memory behind the memfds that the supervisor holds, each counted once."""
     blocks = {}

@@ -1,0 +1,44 @@
+#include "supervisor/admission.h"
+
+#include <errno.h>
+
+#include "supervisor/spawn.h"
+#include "supervisor/state.h"
+
+void admission_init(struct admission *admission) {
+    *admission = (struct admission){.last = &admission->first};
+}
+
+int admission_ask(struct task *task) {
+    struct admission *admission = &task->supervisor->admission;
+    if (admission->first == NULL && budget_admit(task))
+        return 1;
+    if (!budget_wait(task->supervisor))
+        return -ENOMEM;
+    task->next_admitted = NULL;
+    *admission->last = task;
+    admission->last = &task->next_admitted;
+    return 0;
+}
+
+static struct task *take_first(struct admission *admission) {
+    struct task *task = admission->first;
+    admission->first = task->next_admitted;
+    if (admission->first == NULL)
+        admission->last = &admission->first;
+    return task;
+}
+
+void admission_wake(struct supervisor *supervisor) {
+    struct admission *admission = &supervisor->admission;
+    if (admission->admitting)
+        return; /* by what gives way for one */
+    admission->admitting = true;
+    while (admission->first != NULL) {
+        bool admitted = budget_admit(admission->first);
+        if (!admitted && budget_wait(supervisor))
+            break;
+        spawn_admitted(take_first(admission), admitted);
+    }
+    admission->admitting = false;
+}
