@@ -1,7 +1,7 @@
 /*
- * Starts that wait for memory: what gives way for a new job's store is there only when the agent has
- * let go of it. They wait in the order of their coming, for as long as a pipe would (budget.h), and
- * are refused then.
+ * Starts that wait for memory: what gives way for a new job's store is there only when the agent
+ * has let go of it. They wait in the order of their coming, for as long as a pipe would (budget.h),
+ * and are refused then.
  */
 #pragma once
 

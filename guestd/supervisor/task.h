@@ -79,10 +79,10 @@ struct task {
     pid_t pid;
     int pidfd;
     struct chore birth_chore;
-    struct birth *birth;  /* while TASK_STARTING */
+    struct birth *birth;        /* while TASK_STARTING */
     struct task *next_admitted; /* in admission */
     struct deadline hung;       /* the start takes too long */
-    bool reaped_early;    /* it ended before its start was reported: these two hold */
+    bool reaped_early;          /* it ended before its start was reported: these two hold */
     int early_status;
     struct rusage early_usage;
 
