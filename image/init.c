@@ -76,13 +76,26 @@ static void keep_root(void) {
         fail("/");
 }
 
-/* For image/microvm/phases.py. */
+/* In one go: executing it would fetch it from the disk page by page, as each is touched. */
+static void read_ahead(const char *path) {
+    struct stat found;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return; /* exec says why */
+    if (fstat(fd, &found) == 0)
+        readahead(fd, 0, (size_t)found.st_size);
+    close(fd);
+}
+
+/* For image/microvm/phases.py. The console takes its time: the clock is read behind most of that.
+ */
 static void stamp(void) {
     struct timespec now;
 
+    dprintf(STDOUT_FILENO, "init: executing /sbin/init at ");
     clock_gettime(CLOCK_BOOTTIME, &now);
-    dprintf(STDOUT_FILENO, "init: executing /sbin/init at %lld ms\n",
-            (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    dprintf(STDOUT_FILENO, "%lld us\n", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
 static void become_init(int argc, char **argv) {
@@ -92,6 +105,7 @@ static void become_init(int argc, char **argv) {
     args[1] = argc > 1 ? "--" : NULL;
     for (int i = 1; i <= argc; i++)
         args[i + 1] = argv[i];
+    read_ahead(args[0]);
     stamp();
     execv(args[0], args);
     fail(args[0]);

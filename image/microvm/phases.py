@@ -8,7 +8,7 @@ meet at `ready`, which is on its way for less than a millisecond.
 import dataclasses
 import re
 
-STAMP = re.compile(r"init: executing /sbin/init at (\d+) ms")
+STAMP = re.compile(r"init: executing /sbin/init at (\d+) us")
 
 
 @dataclasses.dataclass
@@ -28,5 +28,5 @@ def measure(since_start_ms, uptime_ms, console):
     stamp = STAMP.search(console)
     if not stamp:
         return None
-    init_ms = int(stamp[1])
+    init_ms = int(stamp[1]) // 1000
     return Phases(round(since_start_ms) - uptime_ms, init_ms, uptime_ms - init_ms)
