@@ -137,9 +137,12 @@ static void set_signals(void) {
 static void serve(struct agent *agent, const int *listeners) {
     for (unsigned i = 0; i < agent->hello.listeners; i++)
         agent->listener[i] = listener_new(agent, listeners[i], &agent->hello.listener[i]);
-    if (agent->hello.restarts == 0 && ready_start(agent) < 0)
+    if (agent->hello.restarts > 0 || !agent->hello.config.ready[0]) {
+        link_serving(agent);
+    } else if (ready_start(agent, link_serving) < 0) {
         log_error("ready: %s can't be used", agent->hello.config.ready);
-    link_serving(agent);
+        link_serving(agent);
+    }
     sweep_start(agent);
 }
 

@@ -22,10 +22,13 @@ enum {
     ANSWER_MAX = 64 << 10,
 };
 
+/* It has a thread of its own: the pool would start all of its threads for this. */
 struct ready {
     struct agent *agent;
+    ready_tried_fn *tried;
     struct address address;
-    uv_work_t request;
+    uv_thread_t thread;
+    uv_async_t asked;
     uv_timer_t timer;
     uint64_t retry_ms;
     int result;
@@ -104,29 +107,37 @@ static int read_answer(int fd) {
     }
 }
 
-static void on_pool(uv_work_t *request) {
-    struct ready *ready = request->data;
+static void on_thread(void *arg) {
+    struct ready *ready = arg;
     struct out *out = pack_request(ready->agent);
     int fd;
 
-    if (!out) {
-        ready->result = -ENOMEM;
-        return;
-    }
-    fd = address_connect(&ready->address, CONNECT_MS);
-    if (fd >= 0) {
+    ready->result = out ? address_connect(&ready->address, CONNECT_MS) : -ENOMEM;
+    if (ready->result >= 0) {
+        fd = ready->result;
         ready->result = write_all(fd, out->data, out->len);
         if (ready->result == 0)
             ready->result = read_answer(fd);
         close(fd);
-    } else {
-        ready->result = fd;
     }
-    out_free(out);
+    if (out)
+        out_free(out);
+    uv_async_send(&ready->asked);
 }
 
 static void on_closed(uv_handle_t *handle) {
     free(handle->data);
+}
+
+static void on_asked_closed(uv_handle_t *handle) {
+    struct ready *ready = handle->data;
+
+    uv_close((uv_handle_t *)&ready->timer, on_closed);
+}
+
+static void end(struct ready *ready) {
+    ready->agent->ready = NULL;
+    uv_close((uv_handle_t *)&ready->asked, on_asked_closed);
 }
 
 static void ask(struct ready *ready);
@@ -135,42 +146,55 @@ static void on_retry(uv_timer_t *timer) {
     ask(timer->data);
 }
 
-static void on_asked(uv_work_t *request, int status) {
-    struct ready *ready = request->data;
-
-    ready->asking = false;
-    if (ready->closing || ready->result == 0) {
-        ready->agent->ready = NULL;
-        uv_close((uv_handle_t *)&ready->timer, on_closed);
-        return;
-    }
+static void try_again_later(struct ready *ready) {
     log_debug("ready: %s", strerror(-ready->result));
     uv_timer_start(&ready->timer, on_retry, ready->retry_ms, 0);
     ready->retry_ms = ready->retry_ms * 2 > LAST_RETRY_MS ? LAST_RETRY_MS : ready->retry_ms * 2;
 }
 
-static void ask(struct ready *ready) {
-    ready->asking = true;
-    uv_queue_work(&ready->agent->loop, &ready->request, on_pool, on_asked);
+static void on_asked(uv_async_t *async) {
+    struct ready *ready = async->data;
+    struct agent *agent = ready->agent;
+    ready_tried_fn *tried = ready->tried;
+
+    uv_thread_join(&ready->thread);
+    ready->asking = false;
+    ready->tried = NULL;
+    if (ready->closing || ready->result == 0)
+        end(ready);
+    else
+        try_again_later(ready);
+    if (tried)
+        tried(agent);
 }
 
-int ready_start(struct agent *agent) {
+static void ask(struct ready *ready) {
+    ready->asking = true;
+    ready->result = uv_thread_create(&ready->thread, on_thread, ready);
+    if (ready->result < 0) {
+        ready->asking = false;
+        try_again_later(ready);
+    }
+}
+
+int ready_start(struct agent *agent, ready_tried_fn *tried) {
     struct ready *ready;
     int r;
 
-    if (!agent->hello.config.ready[0])
-        return 0;
     ready = calloc(1, sizeof *ready);
     if (!ready)
         return -ENOMEM;
     r = address_parse(agent->hello.config.ready, &ready->address);
+    if (r == 0)
+        r = uv_async_init(&agent->loop, &ready->asked, on_asked);
     if (r < 0) {
         free(ready);
         return r;
     }
     ready->agent = agent;
+    ready->tried = tried;
     ready->retry_ms = FIRST_RETRY_MS;
-    ready->request.data = ready;
+    ready->asked.data = ready;
     uv_timer_init(&agent->loop, &ready->timer);
     ready->timer.data = ready;
     agent->ready = ready;
@@ -184,8 +208,6 @@ void ready_close(struct agent *agent) {
     if (!ready)
         return;
     ready->closing = true;
-    if (ready->asking) /* on_asked closes */
-        return;
-    agent->ready = NULL;
-    uv_close((uv_handle_t *)&ready->timer, on_closed);
+    if (!ready->asking) /* else on_asked closes */
+        end(ready);
 }
