@@ -66,6 +66,8 @@ static int supervise(int argc, char **argv) {
         return result < 0 ? EXIT_USAGE : 0;
     if (settings.options.is_init)
         boot_names(settings.hostname);
+    if (settings.options.is_init && sockets_need_network(&settings))
+        boot_network();
     int err = prepare(&settings);
     if (err < 0 && !settings.forgiving)
         return 1;

@@ -47,7 +47,7 @@ static const char HELP[] =
     "                         run programs as root. For tests.\n"
     "    --allow-cid N        Serve vsock peers with this CID beside the host's, 2; may be\n"
     "                         repeated.\n"
-    "    --ready ADDRESS      Connect there once all is up, and say so.\n"
+    "    --ready ADDRESS      Connect there once guestd serves, and say so.\n"
     "    --hostname NAME      The machine's init: the name. Default: that in /etc/hostname, else\n"
     "                         capsule.\n"
     "    --grace SECONDS      From SIGTERM to SIGKILL when guestd ends. Default: 5.\n"

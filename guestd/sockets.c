@@ -62,6 +62,16 @@ static void choose_default(struct settings *settings) {
             (struct address){.family = ADDRESS_VSOCK, .cid = UINT32_MAX, .port = DEFAULT_PORT};
 }
 
+bool sockets_need_network(const struct settings *settings) {
+    struct address ready;
+    for (unsigned i = 0; i < settings->options.listeners; i++) {
+        if (settings->address[i].family == ADDRESS_TCP)
+            return true;
+    }
+    return address_parse(settings->options.config.ready, &ready) == 0 &&
+           ready.family == ADDRESS_TCP;
+}
+
 int sockets_listen(struct settings *settings) {
     struct supervisor_options *options = &settings->options;
     unsigned served = 0;

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct settings;
 
 /* The token of --token-file into the agent's configuration. Returns 0, or -EACCES (said on stderr):
@@ -18,6 +20,9 @@ int sockets_read_token(struct settings *settings);
  * had is left out.
  */
 int sockets_listen(struct settings *settings);
+
+/* One of the addresses is tcp: the loopback must be up before. */
+bool sockets_need_network(const struct settings *settings);
 
 /* settings->address of listeners that were made by another executable: from their names. */
 void sockets_recall(struct settings *settings);

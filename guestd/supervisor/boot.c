@@ -107,7 +107,7 @@ void boot_machine(void) {
 
 /* ── names ── */
 
-static void raise_loopback(void) {
+void boot_network(void) {
     struct ifreq request = {.ifr_name = "lo"};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -165,7 +165,6 @@ static void add_to_hosts(const char *name) {
 }
 
 void boot_names(const char *hostname) {
-    raise_loopback();
     setenv("PATH", USUAL_PATH, 0);
     char name[64] = DEFAULT_NAME;
     if (hostname != NULL)

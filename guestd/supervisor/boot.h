@@ -13,6 +13,7 @@ bool boot_is_init(void);
 void boot_proc(void);
 /* For the machine's init: the rest of the file systems, the console on fds 0 to 2. */
 void boot_machine(void);
-/* For the machine's init: loopback, PATH, and a name: `hostname`, else /etc/hostname, else capsule.
- */
+/* For the machine's init: PATH, and a name: `hostname`, else /etc/hostname, else capsule. */
 void boot_names(const char *hostname);
+/* For the machine's init: raises the loopback. */
+void boot_network(void);

@@ -40,14 +40,24 @@ static int write_text(int directory, const char *path, const char *text) {
     return err;
 }
 
+static const char *const controllers[] = {"memory", "pids", "cpu"};
+
+/* As link_hello tells it; 0: not one of ours. */
+static uint32_t controller(const char *name) {
+    for (unsigned i = 0; i < sizeof controllers / sizeof *controllers; i++) {
+        if (strcmp(name, controllers[i]) == 0)
+            return 1u << i;
+    }
+    return 0;
+}
+
 /* One controller after the other: one that can't be had must not cost the rest. Returns those that
  * `below` got. */
 static uint32_t delegate(int from, int to) {
-    static const char *const names[] = {"memory", "pids", "cpu"};
     uint32_t got = 0;
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+    for (unsigned i = 0; i < sizeof controllers / sizeof *controllers; i++) {
         char order[16];
-        snprintf(order, sizeof order, "+%s", names[i]);
+        snprintf(order, sizeof order, "+%s", controllers[i]);
         if (write_text(from, "cgroup.subtree_control", order) == 0 &&
             write_text(to, "cgroup.subtree_control", order) == 0)
             got |= 1u << i;
@@ -62,7 +72,13 @@ static int open_made(int directory, const char *name) {
     return fd < 0 ? -errno : fd;
 }
 
-static int make(struct groups *groups, uint64_t nonce) {
+static int move_in(int group, pid_t pid) {
+    char text[24];
+    snprintf(text, sizeof text, "%d", (int)pid);
+    return write_text(group, "cgroup.procs", text);
+}
+
+static int make(struct groups *groups, uint64_t nonce, pid_t agent) {
     snprintf(groups->name, sizeof groups->name, "guestd-%016llx", (unsigned long long)nonce);
     groups->home = open_made(groups->above, groups->name);
     if (groups->home < 0)
@@ -73,7 +89,9 @@ static int make(struct groups *groups, uint64_t nonce) {
     int self = open_made(groups->home, "self");
     if (self < 0)
         return self;
-    int err = write_text(self, "cgroup.procs", "0");
+    int err = move_in(self, 0);
+    if (err == 0 && agent > 0)
+        err = move_in(self, agent);
     if (err == 0) {
         delegate(groups->above, groups->home);
         groups->controllers = delegate(groups->home, groups->jobs);
@@ -90,10 +108,22 @@ void groups_none(struct groups *groups) {
     groups->last_lingering = &groups->lingering;
 }
 
-int groups_init(struct groups *groups, int proc, uint64_t nonce) {
+int groups_foresee(struct groups *groups, int proc) {
+    char text[256];
+    groups_none(groups);
+    int root = group_mount_open_root(proc);
+    ssize_t len = root < 0 ? root : read_text(root, "cgroup.controllers", text, sizeof text);
+    if (root >= 0)
+        close(root);
+    for (char *rest = text, *word; len > 0 && (word = strsep(&rest, " \n")) != NULL;)
+        groups->controllers |= controller(word);
+    return len < 0 ? (int)len : 0;
+}
+
+int groups_init(struct groups *groups, int proc, uint64_t nonce, pid_t agent) {
     groups_none(groups);
     groups->above = group_mount_open(proc);
-    int err = groups->above < 0 ? groups->above : make(groups, nonce);
+    int err = groups->above < 0 ? groups->above : make(groups, nonce, agent);
     if (err < 0)
         groups_deinit(groups);
     return err;

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "supervisor/pids.h"
 
@@ -35,9 +36,12 @@ struct groups {
     struct group *lingering, **last_lingering;
 };
 
-/* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller. 0 or -errno:
- * there are none. */
-int groups_init(struct groups *groups, int proc, uint64_t nonce);
+/* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller and its child
+ * `agent` (0: none yet). 0 or -errno: there are none. */
+int groups_init(struct groups *groups, int proc, uint64_t nonce, pid_t agent);
+/* For a machine's init that is in the root cgroup of a cgroup2 at /sys/fs/cgroup: which controllers
+ * there will be. 0 or -errno: it can't be foreseen. */
+int groups_foresee(struct groups *groups, int proc);
 /* There are none. */
 void groups_none(struct groups *groups);
 /* Moves the caller back and removes what is empty. */

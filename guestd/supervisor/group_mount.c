@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static FILE *open_lines(int proc, const char *path) {
@@ -72,6 +74,20 @@ static int open_below(char *line, const char *path) {
     snprintf(whole, sizeof whole, "%s/%s", point, path + len);
     int fd = open(whole, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+int group_mount_open_root(int proc) {
+    char path[PATH_MAX];
+    struct statfs found;
+    int fd = own_path(proc, path);
+    if (fd < 0 || strcmp(path, "/") != 0)
+        return -ENOENT;
+    fd = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && fstatfs(fd, &found) == 0 && found.f_type == CGROUP2_SUPER_MAGIC)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -ENOENT;
 }
 
 int group_mount_open(int proc) {

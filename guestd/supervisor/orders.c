@@ -12,6 +12,7 @@
 #include "supervisor/drain.h"
 #include "supervisor/ending.h"
 #include "supervisor/send.h"
+#include "supervisor/settle.h"
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
@@ -213,6 +214,9 @@ static const char *obey(struct supervisor *supervisor, union order *order, ssize
                         const int *fds, unsigned *n_fds) {
     if (!fit(&supervisor->keeper, order, (size_t)len))
         return "a message of no known shape";
+    const char *untrue = settle(supervisor);
+    if (untrue != NULL)
+        return untrue;
     if (order->h.type == LINK_UPGRADE) {
         if (*n_fds != 1)
             return "an upgrade without its file";

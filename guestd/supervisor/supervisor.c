@@ -22,6 +22,7 @@
 #include "supervisor/reexec.h"
 #include "supervisor/resume.h"
 #include "supervisor/send.h"
+#include "supervisor/settle.h"
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
 #include "supervisor/tree.h"
@@ -150,13 +151,7 @@ static void look_around(struct supervisor *supervisor) {
     nursery->null = open_null();
     spare_from_oom(supervisor);
     raise_nofile(supervisor);
-    supervisor->cgroups =
-        getenv("GUESTD_NO_CGROUP") == NULL &&
-        groups_init(&supervisor->groups, nursery->proc, supervisor->job_nonce) == 0;
-    if (!supervisor->cgroups)
-        groups_none(&supervisor->groups);
-    nursery->groups = supervisor->groups.jobs;
-    nursery->controllers = supervisor->groups.controllers;
+    settle_begin(supervisor);
 }
 
 /* The rooms, empty. */

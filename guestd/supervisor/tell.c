@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "supervisor/settle.h"
 #include "supervisor/state.h"
 #include "version.h"
 
@@ -100,7 +101,7 @@ void tell_hello(struct supervisor *supervisor) {
         .last_active_at = supervisor->last_active_at,
         .is_init = supervisor->is_init,
         .supervisor_pid = (uint32_t)supervisor->pid,
-        .kill_tree = supervisor->cgroups ? LINK_KILL_CGROUP : LINK_KILL_BEST_EFFORT,
+        .kill_tree = settle_cgroups(supervisor) ? LINK_KILL_CGROUP : LINK_KILL_BEST_EFFORT,
         .controllers = supervisor->groups.controllers,
         .max_jobs = supervisor->max_jobs,
         .reaped_orphans = supervisor->reaped_orphans,

@@ -26,9 +26,25 @@ def test_the_phases_of_a_boot_add_up(boot, capsys):
     assert boot_phases.kernel < began_ms < uptime_ms
 
 
+def test_the_first_request_finds_what_was_put_off(boot):
+    """`ready` doesn't wait for the loopback and the cgroups; programs do."""
+    with boot().connect() as client:
+        first = client.commands.run("cat /sys/class/net/lo/flags /proc/self/cgroup /proc/1/cgroup; "
+                                    "cat /proc/$(pidof guestd-agent)/cgroup", limits={"memory_max": 64 << 20})
+        flags, job, supervisor, agent = first.stdout.split()
+        assert int(flags, 16) & 1
+        group = re.fullmatch(r"0::(/guestd-[0-9a-f]{16})/jobs/\d+", job)
+        assert group and supervisor == agent == "0::%s/self" % group[1]
+
+
+def test_a_tcp_listener_has_its_loopback_before(boot):
+    with boot("guestd.listen=tcp:127.0.0.1:7000", "guestd.no-token").connect() as client:
+        assert client.commands.run("guestctl --connect tcp:127.0.0.1:7000 ping").exit_code == 0
+
+
 def test_a_console_without_the_stamp_tells_nothing():
     assert phases.measure(2000, 1500, "another's initramfs") is None
-    assert str(phases.measure(2000, 1500, "init: executing /sbin/init at 1400 ms")) == (
+    assert str(phases.measure(2000, 1500, "init: executing /sbin/init at 1400999 us")) == (
         "hypervisor 500 ms, kernel 1400 ms, guestd 100 ms")
 
 
