@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "supervisor/group_mount.h"
+#include "supervisor/group_procs.h"
 #include "supervisor/send.h"
 
 #define KEEP_FREE 64
@@ -236,27 +237,7 @@ bool group_populated(const struct groups *groups, const struct group *group) {
 }
 
 int group_list(const struct groups *groups, const struct group *group, struct pids *ret) {
-    char path[64];
-    in_group(path, group, "cgroup.procs");
-    int fd = openat(groups->jobs, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    char text[4096];
-    ssize_t len;
-    pid_t pid = 0;
-    while ((len = read(fd, text, sizeof text)) > 0) {
-        for (ssize_t i = 0; i < len; i++) {
-            if (text[i] != '\n') {
-                pid = pid * 10 + (text[i] - '0');
-                continue;
-            }
-            if (pid > 0)
-                pids_add(ret, pid);
-            pid = 0;
-        }
-    }
-    close(fd);
-    return 0;
+    return group_procs(groups->jobs, group->name, ret);
 }
 
 /* Before 5.14: stop them, so that nobody forks, kill each, and let them go to die. */

@@ -52,7 +52,7 @@ struct group *groups_take(struct groups *groups, bool alone);
 /* Gives it back, whoever may still live in it. `unusable`: never again. */
 void groups_give(struct groups *groups, struct group *group, bool unusable);
 
-/* Pids of the group are added to `ret`. 0 or -errno. */
+/* Pids of the group and of those below it are added to `ret`. 0 or -errno. */
 int group_list(const struct groups *groups, const struct group *group, struct pids *ret);
 bool group_populated(const struct groups *groups, const struct group *group);
 /* A signal to each process but `except` (0: nobody is spared), whom it hit is added to `hit`. By

@@ -54,6 +54,38 @@ def tree_is_up(guestd, folder):
     until(lambda: len([pid for pid in guestd.jobs() if procs.arguments(pid) == [b"sleep", b"60"]]) == 3, "all of them sleep")
 
 
+SPLIT = """
+import os, signal, sys
+own = next(line[3:].strip() for line in open("/proc/self/cgroup") if line.startswith("0::"))
+mount = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
+inner = mount + own + "/inner/most"
+os.makedirs(inner)
+def ended(*_):
+    open("ended", "w").close()
+    sys.exit()
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, ended)
+    open(inner + "/cgroup.procs", "w").write("0")
+    open("up", "w").close()
+    while True:
+        signal.pause()
+signal.pause()
+"""
+
+
+def test_groups_that_a_program_makes_in_its_own_are_its_tree(start, folder):
+    with start().connect() as client:
+        if client.hello()["kill_tree"] != "cgroup":
+            pytest.skip("no cgroup to split up")
+        process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
+        until(lambda: (folder / "up").exists(), "it has split its group up")
+        process.kill("TERM")
+        until(lambda: (folder / "ended").exists(), "it has got the signal too")
+        result = process.wait(20)
+        assert (result.signal, result.killed_descendants + result.descendants) == ("SIGTERM", 1)
+
+
 def test_kill_takes_the_whole_tree(guestd, client, folder, script):
     process = client.commands.run(script + "wait", background=True, cwd=str(folder))
     tree_is_up(guestd, folder)
