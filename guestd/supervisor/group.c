@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "supervisor/group_mount.h"
-#include "supervisor/group_procs.h"
+#include "supervisor/group_tree.h"
 #include "supervisor/send.h"
 
 #define KEEP_FREE 64
@@ -139,7 +139,7 @@ static void close_fd(int *fd) {
 static void free_list(struct groups *groups, struct group *group) {
     while (group != NULL) {
         struct group *next = group->next;
-        unlinkat(groups->jobs, group->name, AT_REMOVEDIR);
+        group_tree_remove(groups->jobs, group->name);
         free(group);
         group = next;
     }
@@ -206,8 +206,9 @@ void groups_give(struct groups *groups, struct group *group, bool unusable) {
      * Newer kernels (6.18, say) count how often a group was killed, and kill a child that clone3
      * starts into one whose count isn't that of its parent's group.
      */
-    if (unusable || group->spent || groups->n_free >= KEEP_FREE) {
-        unlinkat(groups->jobs, group->name, AT_REMOVEDIR);
+    if (unusable || group->spent || groups->n_free >= KEEP_FREE ||
+        group_tree_is_split(groups->jobs, group->name)) {
+        group_tree_remove(groups->jobs, group->name);
         free(group);
         return;
     }
@@ -237,7 +238,7 @@ bool group_populated(const struct groups *groups, const struct group *group) {
 }
 
 int group_list(const struct groups *groups, const struct group *group, struct pids *ret) {
-    return group_procs(groups->jobs, group->name, ret);
+    return group_tree_list(groups->jobs, group->name, ret);
 }
 
 /* Before 5.14: stop them, so that nobody forks, kill each, and let them go to die. */

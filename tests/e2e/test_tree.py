@@ -60,6 +60,7 @@ own = next(line[3:].strip() for line in open("/proc/self/cgroup") if line.starts
 mount = next(line.split()[4] for line in open("/proc/self/mountinfo") if " - cgroup2 " in line)
 inner = mount + own + "/inner/most"
 os.makedirs(inner)
+open("groups", "w").write(mount + own)
 def ended(*_):
     open("ended", "w").close()
     sys.exit()
@@ -75,7 +76,8 @@ signal.pause()
 
 
 def test_groups_that_a_program_makes_in_its_own_are_its_tree(start, folder):
-    with start().connect() as client:
+    guestd = start()
+    with guestd.connect() as client:
         if client.hello()["kill_tree"] != "cgroup":
             pytest.skip("no cgroup to split up")
         process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
@@ -84,6 +86,8 @@ def test_groups_that_a_program_makes_in_its_own_are_its_tree(start, folder):
         until(lambda: (folder / "ended").exists(), "it has got the signal too")
         result = process.wait(20)
         assert (result.signal, result.killed_descendants + result.descendants) == ("SIGTERM", 1)
+        groups = (folder / "groups").read_text()
+        until(lambda: not os.path.exists(groups), "they went with the job")
 
 
 def test_kill_takes_the_whole_tree(guestd, client, folder, script):

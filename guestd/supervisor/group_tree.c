@@ -1,4 +1,4 @@
-#include "supervisor/group_procs.h"
+#include "supervisor/group_tree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,38 +33,61 @@ static int read_procs(int above, const char *name, struct pids *ret) {
     return 0;
 }
 
-/* A directory has two links, and one more for each in it; most groups have none. */
-static bool has_groups(int above, const char *name) {
+/* A directory has two links, and one more for each in it. */
+bool group_tree_is_split(int above, const char *name) {
     struct stat found;
     return fstatat(above, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && found.st_nlink > 2;
 }
 
-static void add_below(int above, const char *name, unsigned level, unsigned *left,
-                      struct pids *ret) {
-    if (level == LEVELS_MOST || !has_groups(above, name))
+/* ── the groups below ── */
+
+struct visit {
+    void (*each)(int above, const char *name, struct visit *visit); /* a group after those below */
+    unsigned left;
+    struct pids *pids;
+};
+
+static void visit_below(int above, const char *name, unsigned level, struct visit *visit) {
+    if (level == LEVELS_MOST || !group_tree_is_split(above, name))
         return;
     int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
     if (directory == NULL && fd >= 0)
         close(fd);
-    for (struct dirent *entry; directory != NULL && *left > 0;) {
+    for (struct dirent *entry; directory != NULL && visit->left > 0;) {
         entry = readdir(directory);
         if (entry == NULL)
             break;
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
-        --*left;
-        read_procs(fd, entry->d_name, ret);
-        add_below(fd, entry->d_name, level + 1, left, ret);
+        visit->left--;
+        visit_below(fd, entry->d_name, level + 1, visit);
+        visit->each(fd, entry->d_name, visit);
     }
     if (directory != NULL)
         closedir(directory);
 }
 
-int group_procs(int above, const char *name, struct pids *ret) {
-    unsigned left = GROUPS_MOST;
+static void list_each(int above, const char *name, struct visit *visit) {
+    read_procs(above, name, visit->pids);
+}
+
+static void remove_each(int above, const char *name, struct visit *visit) {
+    (void)visit;
+    unlinkat(above, name, AT_REMOVEDIR);
+}
+
+int group_tree_list(int above, const char *name, struct pids *ret) {
     int err = read_procs(above, name, ret);
     if (err == 0)
-        add_below(above, name, 0, &left, ret);
+        visit_below(above, name, 0,
+                    &(struct visit){.each = list_each, .left = GROUPS_MOST, .pids = ret});
     return err;
+}
+
+void group_tree_remove(int above, const char *name) {
+    if (unlinkat(above, name, AT_REMOVEDIR) == 0)
+        return;
+    visit_below(above, name, 0, &(struct visit){.each = remove_each, .left = GROUPS_MOST});
+    unlinkat(above, name, AT_REMOVEDIR);
 }
