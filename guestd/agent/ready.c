@@ -19,6 +19,7 @@ enum {
     LAST_RETRY_MS = 1000,
     CONNECT_MS = 2000,
     ANSWER_MS = 2000,
+    SERVE_MS = 1000, /* a resolver, or an answer that comes byte by byte, takes any time */
     ANSWER_MAX = 64 << 10,
 };
 
@@ -29,7 +30,7 @@ struct ready {
     struct address address;
     uv_thread_t thread;
     uv_async_t asked;
-    uv_timer_t timer;
+    uv_timer_t timer; /* while asking: SERVE_MS; else: the next attempt */
     uint64_t retry_ms;
     int result;
     bool asking, closing;
@@ -137,35 +138,45 @@ static void on_asked_closed(uv_handle_t *handle) {
 
 static void end(struct ready *ready) {
     ready->agent->ready = NULL;
+    uv_timer_stop(&ready->timer); /* it may be due in this very turn, and would ask again */
     uv_close((uv_handle_t *)&ready->asked, on_asked_closed);
 }
 
 static void ask(struct ready *ready);
 
-static void on_retry(uv_timer_t *timer) {
-    ask(timer->data);
+static void say_tried(struct ready *ready) {
+    ready_tried_fn *tried = ready->tried;
+
+    ready->tried = NULL;
+    if (tried)
+        tried(ready->agent);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct ready *ready = timer->data;
+
+    if (ready->asking)
+        say_tried(ready);
+    else
+        ask(ready);
 }
 
 static void try_again_later(struct ready *ready) {
     log_debug("ready: %s", strerror(-ready->result));
-    uv_timer_start(&ready->timer, on_retry, ready->retry_ms, 0);
+    uv_timer_start(&ready->timer, on_timer, ready->retry_ms, 0);
     ready->retry_ms = ready->retry_ms * 2 > LAST_RETRY_MS ? LAST_RETRY_MS : ready->retry_ms * 2;
 }
 
 static void on_asked(uv_async_t *async) {
     struct ready *ready = async->data;
-    struct agent *agent = ready->agent;
-    ready_tried_fn *tried = ready->tried;
 
     uv_thread_join(&ready->thread);
     ready->asking = false;
-    ready->tried = NULL;
+    say_tried(ready);
     if (ready->closing || ready->result == 0)
         end(ready);
     else
         try_again_later(ready);
-    if (tried)
-        tried(agent);
 }
 
 static void ask(struct ready *ready) {
@@ -173,6 +184,7 @@ static void ask(struct ready *ready) {
     ready->result = uv_thread_create(&ready->thread, on_thread, ready);
     if (ready->result < 0) {
         ready->asking = false;
+        say_tried(ready);
         try_again_later(ready);
     }
 }
@@ -198,6 +210,7 @@ int ready_start(struct agent *agent, ready_tried_fn *tried) {
     uv_timer_init(&agent->loop, &ready->timer);
     ready->timer.data = ready;
     agent->ready = ready;
+    uv_timer_start(&ready->timer, on_timer, SERVE_MS, 0);
     ask(ready);
     return 0;
 }

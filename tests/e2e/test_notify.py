@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import time
 
 import pytest
@@ -43,6 +44,29 @@ def test_ready_and_stopping(start, manager):
     manager.socket.settimeout(0)
     with pytest.raises(BlockingIOError):
         manager.next()
+
+
+def test_who_takes_the_call_for_ever_does_not_keep_it_from_serving(start, manager, folder):
+    with socket.socket(socket.AF_UNIX) as waiter:
+        waiter.bind("%s/slow" % folder)
+        waiter.listen(1)
+        waiter.settimeout(20 * SLOWER)
+        guestd = start("--ready", "unix:%s/slow" % folder, env={"NOTIFY_SOCKET": manager.name}, ready=False)
+        with waiter.accept()[0] as sock:
+            sock.sendall(struct.pack(">I", 1000))
+            manager.socket.settimeout(0.2)
+
+            def told():
+                sock.sendall(b"\0")
+                try:
+                    return manager.next()
+                except socket.timeout:
+                    return None
+            assert until(told, "it serves", 8) == "READY=1"
+            agent = guestd.agent()
+    with guestd.connect() as client:
+        client.ping()
+    assert guestd.agent() == agent
 
 
 def test_an_agent_that_comes_back_is_no_news(start, manager):
