@@ -186,6 +186,14 @@ int64_t crew_stuck_at(const struct crew *crew, int64_t span_ns) {
     return latest + span_ns;
 }
 
+bool crew_any(const struct crew *crew, bool (*is)(const struct chore *chore)) {
+    for (const struct worker *worker = crew->busy; worker != NULL; worker = worker->next) {
+        if (is(worker->chore))
+            return true;
+    }
+    return false;
+}
+
 bool crew_is_quiet(const struct crew *crew) {
     return crew->busy == NULL && crew->first == NULL;
 }

@@ -44,6 +44,8 @@ struct chore *crew_take_back(struct crew *crew);
 /* When every thread that may exist will have been at its chore for `span_ns`; INT64_MAX: a thread
  * is idle, or more may be made. */
 int64_t crew_stuck_at(const struct crew *crew, int64_t span_ns);
+/* Whether this is true of any chore that a thread has. */
+bool crew_any(const struct crew *crew, bool (*is)(const struct chore *chore));
 /* No thread has a chore, and none waits. */
 bool crew_is_quiet(const struct crew *crew);
 /* When the chore began that has been under way for longest; INT64_MAX: none is. */

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -35,4 +37,17 @@ int proc_open(void) {
     if (fd >= 0)
         close(fd);
     return open_private();
+}
+
+char proc_state(int proc, pid_t pid) {
+    char path[24], text[128] = "";
+    snprintf(path, sizeof path, "%d/stat", (int)pid);
+    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    /* The name may hold brackets itself, and is 15 bytes at most. */
+    const char *end = len > 0 ? strrchr(text, ')') : NULL;
+    return end != NULL && end[1] == ' ' ? end[2] : 0;
 }

@@ -8,6 +8,7 @@
 
 #include "supervisor/ending.h"
 #include "supervisor/group_bounds.h"
+#include "supervisor/proc.h"
 #include "supervisor/program.h"
 #include "supervisor/send.h"
 #include "supervisor/state.h"
@@ -105,10 +106,21 @@ static void drop_birth(struct task *task) {
     task->birth = NULL;
 }
 
+/* A child that waits for nothing but a processor: the machine is slow, its start doesn't hang. */
+static bool is_slow(const struct chore *chore) {
+    const struct birth *birth = container_of(chore, const struct task, birth_chore)->birth;
+    return birth->pid > 0 && proc_state(birth->nursery->proc, birth->pid) == 'R';
+}
+
 /* All threads hang: who waits for one is told so instead. */
 static void on_stuck(struct deadline *deadline) {
     struct supervisor *supervisor = container_of(deadline, struct supervisor, spawn_stuck);
-    if (crew_stuck_at(&supervisor->spawners, STUCK_NS) <= clock_now()) {
+    int64_t now = clock_now();
+    if (crew_stuck_at(&supervisor->spawners, STUCK_NS) <= now) {
+        if (crew_any(&supervisor->spawners, is_slow)) {
+            deadline_arm(&supervisor->loop.deadlines, deadline, now + STUCK_NS / 4);
+            return;
+        }
         for (struct chore *chore; (chore = crew_take_back(&supervisor->spawners)) != NULL;) {
             struct task *task = container_of(chore, struct task, birth_chore);
             drop_birth(task);

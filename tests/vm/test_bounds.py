@@ -171,3 +171,11 @@ class TestCpu:
         stat = dict(line.split() for line in result.stdout.splitlines())
         assert int(stat["nr_throttled"]) > 0
         assert result.exit_code == 0
+
+
+def test_starts_that_wait_for_a_processor_do_not_hang(client):
+    """All 16 that may be under way for longer than it takes to call them hung: each has a fiftieth of a processor, and a
+    long search before it."""
+    path = ":".join("/none/%d" % n for n in range(200)) + ":/bin"
+    flying = [client.start("exec", cmd="true", envs={"PATH": path}, limits={"cpu_max": 0.02}) for _ in range(18)]
+    assert [request.result(60)["exit_code"] for request in flying] == [0] * 18
