@@ -146,8 +146,13 @@ static void release(struct task *task) {
     give_back(supervisor, pages);
 }
 
+/* Who waits has reason to again, for as long. */
 void budget_let_go(struct task *task) {
-    task->supervisor->budget.impatient = false;
+    struct supervisor *supervisor = task->supervisor;
+    struct budget *budget = &supervisor->budget;
+    budget->impatient = false;
+    if (task->share.leaving > 0 && budget->patience.armed)
+        deadline_arm(&supervisor->loop.deadlines, &budget->patience, clock_now() + PATIENCE_NS);
     release(task);
 }
 

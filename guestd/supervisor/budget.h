@@ -50,8 +50,8 @@ void budget_init(struct supervisor *supervisor, uint64_t bytes);
 uint64_t budget_max_jobs(const struct supervisor *supervisor);
 /* Room for one more job, which is its own then. False: there is none, or not yet. */
 bool budget_admit(struct task *task);
-/* Something is on its way: who waits is woken when it is there, or after a second. False: nothing
- * is. */
+/* Something is on its way: who waits is woken when it is there, or when the agent has let go of
+ * nothing for a second. False: nothing is. */
 bool budget_wait(struct supervisor *supervisor);
 /* Its store has changed, in size or kind, or it is over and its output may go. */
 void budget_count(struct task *task);

@@ -94,10 +94,30 @@ static void test_starts_while_stores_move(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* Starts that wait do so as long as the agent lets go of one store after the other, however slow it
+ * is; refused they are when it lets go of none. */
+static void test_starts_wait_for_a_slow_agent(void **state) {
+    struct rig rig;
+    uint64_t job[40];
+    rig_start(&rig, &(struct rig_options){.output_total = TOTAL});
+    for (unsigned i = 0; i < 10; i++)
+        rig_exited(&rig, writer(&rig, 90000, STORE_HEAD, "exit"));
+    for (unsigned i = 0; i < 40; i++)
+        job[i] = rig_shell(&rig, "exec sleep 100", kept_in(STORE_HEAD));
+    while (rig_comes(&rig, LINK_STORE, 0, 700)) {
+        usleep(400000);
+        rig_ref(&rig, LINK_STORED, rig_expect(&rig, LINK_STORE, 0, NULL).output.job);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        rig_started(&rig, job[i], NULL);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exits_before_it_is_let_go),
         cmocka_unit_test(test_starts_while_stores_move),
+        cmocka_unit_test(test_starts_wait_for_a_slow_agent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
