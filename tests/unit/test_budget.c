@@ -1,5 +1,6 @@
 /* What all output together may take: what gave way for others is counted until the agent has let go
  * of it, and then no more. */
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -94,16 +95,22 @@ static void test_starts_while_stores_move(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* More starts than there is memory for before the agent has let go of some. */
+static void fill_and_wait(struct rig *rig, uint64_t job[40]) {
+    rig_start(rig, &(struct rig_options){.output_total = TOTAL});
+    for (unsigned i = 0; i < 10; i++)
+        rig_exited(rig, writer(rig, 90000, STORE_HEAD, "exit"));
+    for (unsigned i = 0; i < 40; i++)
+        job[i] = rig_shell(rig, "exec sleep 100", kept_in(STORE_HEAD));
+    assert_true(rig_comes(rig, LINK_STORE, 0, 5000));
+}
+
 /* Starts that wait do so as long as the agent lets go of one store after the other, however slow it
  * is; refused they are when it lets go of none. */
 static void test_starts_wait_for_a_slow_agent(void **state) {
     struct rig rig;
     uint64_t job[40];
-    rig_start(&rig, &(struct rig_options){.output_total = TOTAL});
-    for (unsigned i = 0; i < 10; i++)
-        rig_exited(&rig, writer(&rig, 90000, STORE_HEAD, "exit"));
-    for (unsigned i = 0; i < 40; i++)
-        job[i] = rig_shell(&rig, "exec sleep 100", kept_in(STORE_HEAD));
+    fill_and_wait(&rig, job);
     while (rig_comes(&rig, LINK_STORE, 0, 700)) {
         usleep(400000);
         rig_ref(&rig, LINK_STORED, rig_expect(&rig, LINK_STORE, 0, NULL).output.job);
@@ -113,11 +120,48 @@ static void test_starts_wait_for_a_slow_agent(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+static void test_starts_dont_wait_for_a_silent_agent(void **state) {
+    struct rig rig;
+    uint64_t job[40];
+    int refused = 0;
+    fill_and_wait(&rig, job);
+    for (unsigned i = 0; i < 40; i++) {
+        int err = rig_expect(&rig, LINK_SPAWNED, job[i], NULL).spawned.err;
+        assert_true(err == 0 || err == ENOMEM);
+        refused += err != 0;
+    }
+    assert_true(refused > 0);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
+static void test_starts_that_wait_outlive_the_agent(void **state) {
+    struct rig rig;
+    uint64_t job[40];
+    fill_and_wait(&rig, job);
+    kill(rig.agent, SIGKILL);
+    rig_next_agent(&rig, true);
+    for (unsigned i = 0; i < 40; i++)
+        rig_inherited(&rig, job[i], NULL);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
+static void test_power_off_while_starts_wait(void **state) {
+    struct rig rig;
+    uint64_t job[40];
+    fill_and_wait(&rig, job);
+    for (unsigned i = 0; i < 40; i++)
+        rig_ref(&rig, LINK_CANCEL, job[i]);
+    assert_int_equal(rig_stop(&rig), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exits_before_it_is_let_go),
         cmocka_unit_test(test_starts_while_stores_move),
         cmocka_unit_test(test_starts_wait_for_a_slow_agent),
+        cmocka_unit_test(test_starts_dont_wait_for_a_silent_agent),
+        cmocka_unit_test(test_starts_that_wait_outlive_the_agent),
+        cmocka_unit_test(test_power_off_while_starts_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
