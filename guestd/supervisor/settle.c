@@ -34,8 +34,9 @@ const char *settle(struct supervisor *supervisor) {
     supervisor->unsettled = false;
     boot_network();
     make_groups(supervisor);
-    return supervisor->groups.controllers == foreseen ? NULL
-                                                      : "it was told of cgroups that can't be had";
+    return supervisor->cgroups && supervisor->groups.controllers == foreseen
+               ? NULL
+               : "it was told of cgroups that can't be had";
 }
 
 bool settle_cgroups(const struct supervisor *supervisor) {
