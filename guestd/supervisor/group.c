@@ -15,7 +15,6 @@
 #include "supervisor/send.h"
 
 #define KEEP_FREE 64
-#define PIDFDS 64
 
 /* Reads a small file whole. Returns its length or -errno; the text is terminated. */
 static ssize_t read_text(int directory, const char *path, char *text, size_t size) {
@@ -123,6 +122,7 @@ int groups_foresee(struct groups *groups, int proc) {
 
 int groups_init(struct groups *groups, int proc, uint64_t nonce, pid_t agent) {
     groups_none(groups);
+    groups->proc = proc;
     groups->above = group_mount_open(proc);
     int err = groups->above < 0 ? groups->above : make(groups, nonce, agent);
     if (err < 0)
@@ -254,23 +254,26 @@ static void kill_frozen(const struct groups *groups, const struct group *group) 
     write_text(groups->jobs, path, "0");
 }
 
-/* To up to PIDFDS of the group's processes, whom one more look holds for all of them. */
-static void signal_some(const struct groups *groups, const struct group *group, int signal,
-                        pid_t except, const pid_t *pid, unsigned count, struct pids *hit) {
-    int pidfd[PIDFDS];
-    for (unsigned i = 0; i < count; i++)
-        pidfd[i] = send_open(pid[i]);
-    /* Still in the group, now that its pidfd holds it: so it isn't another's pid. */
-    struct pids again = {0};
-    group_list(groups, group, &again);
-    for (unsigned i = 0; i < count; i++) {
-        if (pid[i] != except && pids_has(&again, pid[i]) &&
-            send_signal(pidfd[i], pid[i], signal) == 0)
-            pids_add(hit, pid[i]);
-        if (pidfd[i] >= 0)
-            close(pidfd[i]);
-    }
-    pids_deinit(&again);
+/* The process is in the group or below it. /proc/PID/cgroup, cgroups(7) */
+static bool has(const struct groups *groups, const struct group *group, pid_t pid) {
+    char path[32], text[8192], own[96];
+    snprintf(path, sizeof path, "%d/cgroup", (int)pid);
+    if (read_text(groups->proc, path, text, sizeof text) <= 0)
+        return false;
+    size_t len = (size_t)snprintf(own, sizeof own, "/%s/jobs/%s", groups->name, group->name);
+    const char *row = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+    const char *at = row != NULL ? strstr(row, own) : NULL;
+    return at != NULL && strchr("/\n", at[len]) != NULL;
+}
+
+/* Still in the group once its pidfd holds it: so it isn't another's pid. */
+static bool signal_one(const struct groups *groups, const struct group *group, pid_t pid,
+                       int signal) {
+    int pidfd = send_open(pid);
+    bool hit = has(groups, group, pid) && send_signal(pidfd, pid, signal) == 0;
+    if (pidfd >= 0)
+        close(pidfd);
+    return hit;
 }
 
 void group_signal(const struct groups *groups, struct group *group, int signal, pid_t except,
@@ -290,10 +293,9 @@ void group_signal(const struct groups *groups, struct group *group, int signal, 
         pids_deinit(&pids);
         return;
     }
-    for (unsigned done = 0; done < pids.count;) {
-        unsigned left = pids.count - done, count = left < PIDFDS ? left : PIDFDS;
-        signal_some(groups, group, signal, except, pids.pid + done, count, hit);
-        done += count;
+    for (unsigned i = 0; i < pids.count; i++) {
+        if (pids.pid[i] != except && signal_one(groups, group, pids.pid[i], signal))
+            pids_add(hit, pids.pid[i]);
     }
     pids_deinit(&pids);
 }

@@ -26,6 +26,7 @@ struct groups {
     int above; /* guestd's own group at the start; -1 as are the others: no cgroup v2 to write to */
     int home;  /* guestd-<nonce> */
     int jobs;  /* guestd-<nonce>/jobs */
+    int proc;  /* borrowed: a directory fd of /proc */
     char name[32];
     bool has_kill;        /* cgroup.kill, Linux 5.14 */
     uint32_t controllers; /* as link_hello tells: 1 memory, 2 pids, 4 cpu */

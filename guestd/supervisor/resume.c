@@ -165,6 +165,7 @@ static void take_groups(struct resume *resume, struct supervisor *supervisor,
     groups->above = resume_claim(resume, saved.above);
     groups->home = resume_claim(resume, saved.home);
     groups->jobs = resume_claim(resume, saved.jobs);
+    groups->proc = supervisor->nursery.proc;
     groups->controllers = saved.controllers;
     groups->made = saved.made;
     groups->has_kill = saved.has_kill != 0;
