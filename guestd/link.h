@@ -134,10 +134,10 @@ struct link_hello {
     uint32_t least;       /* the oldest agent's version that the supervisor speaks with */
     uint32_t reexecs;     /* how often the supervisor executed another file */
     uint32_t upgrade;     /* enum link_upgrade_state, if this agent comes to serve */
-    uint32_t pad;
-    double upgrade_at;   /* unix seconds; 0: never */
-    char supervisor[32]; /* the supervisor's build, as `hello` tells the agent's */
-    uint64_t later[8];   /* zeros: room to grow */
+    uint32_t unready;     /* nobody has answered config.ready yet */
+    double upgrade_at;    /* unix seconds; 0: never */
+    char supervisor[32];  /* the supervisor's build, as `hello` tells the agent's */
+    uint64_t later[8];    /* zeros: room to grow */
     uint32_t listeners;
     struct link_listener listener[LINK_LISTENERS]; /* in the order of the fds */
     struct link_config config;
@@ -158,7 +158,7 @@ struct link_speaks {
 struct link_serving {
     struct link_header h;
     uint32_t connections;
-    uint32_t pad;
+    uint32_t ready; /* config.ready was answered */
     double last_active_at;
 };
 

@@ -135,11 +135,15 @@ static void set_signals(void) {
 }
 
 static void serve(struct agent *agent, const int *listeners) {
+    bool first, owed;
+
     for (unsigned i = 0; i < agent->hello.listeners; i++)
         agent->listener[i] = listener_new(agent, listeners[i], &agent->hello.listener[i]);
-    if (agent->hello.restarts > 0 || !agent->hello.config.ready[0]) {
+    first = agent->hello.restarts == 0;
+    owed = agent->hello.config.ready[0] && (first || agent->hello.unready);
+    if (!owed || !first)
         link_serving(agent);
-    } else if (ready_start(agent, link_serving) < 0) {
+    if (owed && ready_start(agent, link_serving) < 0) {
         log_error("ready: %s can't be used", agent->hello.config.ready);
         link_serving(agent);
     }

@@ -55,6 +55,7 @@ struct agent {
     struct pool pool;
     uint64_t held; /* bytes of large requests in flight */
     struct ready *ready;
+    bool ready_answered;
 
     bool ending;
     int exit_code;

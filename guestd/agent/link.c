@@ -207,6 +207,7 @@ void link_serving(struct agent *agent) {
     struct link_serving message = {
         .h = {LINK_SERVING, sizeof(message)},
         .connections = agent->stats.connections,
+        .ready = agent->ready_answered,
         .last_active_at = agent->last_active_at,
     };
 

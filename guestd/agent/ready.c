@@ -26,14 +26,14 @@ enum {
 /* It has a thread of its own: the pool would start all of its threads for this. */
 struct ready {
     struct agent *agent;
-    ready_tried_fn *tried;
+    ready_report_fn *report;
     struct address address;
     uv_thread_t thread;
     uv_async_t asked;
     uv_timer_t timer; /* while asking: SERVE_MS; else: the next attempt */
     uint64_t retry_ms;
     int result;
-    bool asking, closing;
+    bool asking, closing, reported;
 };
 
 static struct out *pack_request(const struct agent *agent) {
@@ -144,19 +144,19 @@ static void end(struct ready *ready) {
 
 static void ask(struct ready *ready);
 
-static void say_tried(struct ready *ready) {
-    ready_tried_fn *tried = ready->tried;
+static void say_news(struct ready *ready) {
+    bool news = !ready->reported || ready->agent->ready_answered;
 
-    ready->tried = NULL;
-    if (tried)
-        tried(ready->agent);
+    ready->reported = true;
+    if (news)
+        ready->report(ready->agent);
 }
 
 static void on_timer(uv_timer_t *timer) {
     struct ready *ready = timer->data;
 
     if (ready->asking)
-        say_tried(ready);
+        say_news(ready);
     else
         ask(ready);
 }
@@ -172,7 +172,8 @@ static void on_asked(uv_async_t *async) {
 
     uv_thread_join(&ready->thread);
     ready->asking = false;
-    say_tried(ready);
+    ready->agent->ready_answered = ready->result == 0;
+    say_news(ready);
     if (ready->closing || ready->result == 0)
         end(ready);
     else
@@ -180,16 +181,19 @@ static void on_asked(uv_async_t *async) {
 }
 
 static void ask(struct ready *ready) {
+    int r;
+
     ready->asking = true;
-    ready->result = uv_thread_create(&ready->thread, on_thread, ready);
-    if (ready->result < 0) {
+    r = uv_thread_create(&ready->thread, on_thread, ready);
+    if (r < 0) { /* else `result` is the thread's */
+        ready->result = r;
         ready->asking = false;
-        say_tried(ready);
+        say_news(ready);
         try_again_later(ready);
     }
 }
 
-int ready_start(struct agent *agent, ready_tried_fn *tried) {
+int ready_start(struct agent *agent, ready_report_fn *report) {
     struct ready *ready;
     int r;
 
@@ -204,7 +208,7 @@ int ready_start(struct agent *agent, ready_tried_fn *tried) {
         return r;
     }
     ready->agent = agent;
-    ready->tried = tried;
+    ready->report = report;
     ready->retry_ms = FIRST_RETRY_MS;
     ready->asked.data = ready;
     uv_timer_init(&agent->loop, &ready->timer);

@@ -18,6 +18,7 @@ struct keeper {
     bool table_told;     /* LINK_JOBS_END is out */
     unsigned table_left; /* tasks that owe a LINK_JOB */
     bool served;         /* LINK_SERVING came */
+    bool ready;          /* this agent's or an earlier one's `ready` was answered */
     bool stopping_owed;  /* LINK_STOPPING */
     bool counts_owed;    /* LINK_COUNTS */
     bool ping_owed;      /* LINK_PING */

@@ -97,6 +97,7 @@ static void take_serving(struct supervisor *supervisor, const struct link_servin
     if (!supervisor->keeper.served)
         upgrade_served(supervisor);
     supervisor->keeper.served = true;
+    supervisor->keeper.ready |= order->ready != 0;
     notify_served(supervisor);
     supervisor->keeper.connections = order->connections;
     supervisor->last_active_at = order->last_active_at;

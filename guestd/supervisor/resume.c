@@ -139,6 +139,7 @@ static void take_supervisor(struct resume *resume, struct supervisor *supervisor
     supervisor->reaped_orphans = saved.reaped_orphans;
     supervisor->processes_started = saved.processes_started;
     supervisor->keeper.generation = saved.generation;
+    supervisor->keeper.ready = true; /* somebody found guestd: it was told to execute this */
     supervisor->reexecs = saved.reexecs + 1;
     saved.name[sizeof saved.name - 1] = 0;
     if (saved.name[0] != 0)

@@ -109,6 +109,7 @@ void tell_hello(struct supervisor *supervisor) {
         .nofile = supervisor->nursery.nofile,
         .least = LINK_LEAST,
         .reexecs = supervisor->reexecs,
+        .unready = !keeper->ready,
         .listeners = options->listeners,
         .config = options->config,
     };

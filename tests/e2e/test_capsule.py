@@ -213,6 +213,36 @@ def test_ready_is_repeated_until_it_is_answered(folder):
         guestd.stop()
 
 
+def test_ready_is_owed_over_the_agent_s_death(folder):
+    """An agent that dies before anybody answered leaves it to the next; one that was answered, to nobody."""
+    guestd = Guestd("--ready", "unix:%s/ready" % folder, ready=False)
+    try:
+        with socket.socket(socket.AF_UNIX) as waiter:
+            waiter.bind("%s/ready" % folder)
+            waiter.listen(4)
+            waiter.settimeout(20 * SLOWER)
+            with waiter.accept()[0] as unanswered:
+                unanswered.settimeout(20 * SLOWER)
+                assert read_frame(unanswered)[:3] == [0, 0, "ready"]
+                os.kill(guestd.agent(), signal.SIGKILL)
+            with waiter.accept()[0] as sock:
+                sock.settimeout(20 * SLOWER)
+                assert read_frame(sock)[:3] == [0, 0, "ready"]
+                sock.sendall(encode_frame([1, 0, None, {}]))
+                assert sock.recv(1) == b""
+            with guestd.connect() as client:  # what the agent knew then, the supervisor knows soon
+                until(lambda: client.info()["restarts"] == 1, "it is the second agent")
+                client.commands.run("true")
+            os.kill(guestd.agent(), signal.SIGKILL)
+            waiter.settimeout(1.5)
+            with pytest.raises(socket.timeout):
+                waiter.accept()
+            with guestd.connect() as client:
+                assert client.info()["restarts"] == 2
+    finally:
+        guestd.stop()
+
+
 # ── the end ──
 
 def test_shutdown_exit(start, folder):
