@@ -112,7 +112,7 @@ static void test_starts_wait_for_a_slow_agent(void **state) {
     uint64_t job[40];
     fill_and_wait(&rig, job);
     while (rig_comes(&rig, LINK_STORE, 0, 700)) {
-        usleep(400000);
+        usleep(250000); /* it is slow, well within what they wait */
         rig_ref(&rig, LINK_STORED, rig_expect(&rig, LINK_STORE, 0, NULL).output.job);
     }
     for (unsigned i = 0; i < 40; i++)
