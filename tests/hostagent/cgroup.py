@@ -43,13 +43,16 @@ class Cgroup:
             time.sleep(0.002)
 
     def remove(self, timeout=10):
-        """Kills what is in it, frozen or not, and removes it."""
-        if not self.path.exists():
-            return
-        with contextlib.suppress(OSError):
-            (self.path / "cgroup.kill").write_text("1")
+        """Kills what is in it, frozen or not, and removes it. Who is still on the way in, as it was killed while it
+        booted, is killed too."""
         deadline = time.monotonic() + timeout
-        while "populated 1" in (self.path / "cgroup.events").read_text() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        for folder, _, _ in os.walk(self.path, topdown=False):
-            os.rmdir(folder)
+        while self.path.exists():
+            with contextlib.suppress(OSError):
+                (self.path / "cgroup.kill").write_text("1")
+            try:
+                for folder, _, _ in os.walk(self.path, topdown=False):
+                    os.rmdir(folder)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)
