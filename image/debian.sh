@@ -23,12 +23,25 @@ sources() {
         sed -nE "s/^Debian (.* $codename(-updates|-security)? main)$/\1/p" | sort -u
 }
 
-# The newest date among their indexes.
+# Their indexes as they are now, into $work/lists: this machine's own are as old as its last update.
+fetch_indexes() {
+    mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/parts"
+    echo "$entries" | sed 's|^deb |&[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] |' >"$work/sources.list"
+    apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts="$work/parts" \
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root \
+        update --error-on=any
+}
+
+# The newest date in them.
 index_date() {
-    eval "$(apt-config shell lists Dir::State::lists/d)"
-    for file in "$lists"*_dists_"$codename"*Release; do
+    for file in "$work/lists/"*Release; do
         date -d "$(sed -n 's/^Date: //p' "$file" | head -n 1)" +%s
     done | sort -n | tail -n 1
+}
+
+# Runs a noisy step; its last words are shown only when it fails.
+quietly() {
+    "$@" >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
 }
 
 entries=$(sources)
@@ -37,6 +50,8 @@ if [ -z "$entries" ]; then
     entries=$(sources)
 fi
 [ -n "$entries" ] || { echo 'debian: apt has no sources of a Debian here' >&2; exit 1; }
+echo "debian: $codename with $*, about a minute" >&2
+quietly fetch_indexes
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(index_date)}
 export SOURCE_DATE_EPOCH
 
@@ -64,15 +79,14 @@ SOURCES
 END
 chmod +x "$work/clean"
 
-echo "debian: $codename with $*, about a minute" >&2
-if ! echo "$entries" | CODENAME=$codename TMPDIR=$work mmdebstrap --variant=minbase --include="$*" \
+# Without an update of its own: by the indexes whose date this Debian bears.
+export CODENAME="$codename" LISTS="$work/lists" TMPDIR="$work"
+quietly mmdebstrap --variant=minbase --include="$*" \
+    --skip=update --setup-hook='cp "$LISTS/"*_* "$1/var/lib/apt/lists/"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/info/*' --customize-hook="$work/clean" \
-    --format=tar "$codename" "$work/tar" - >"$work/log" 2>&1; then
-    tail -n 20 "$work/log" >&2
-    exit 1
-fi
+    --format=tar "$codename" "$work/tar" "$work/sources.list"
 touch -d "@$SOURCE_DATE_EPOCH" "$work/tar"
 mv "$work/tar" "$out"
 echo "$out"
