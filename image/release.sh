@@ -4,6 +4,8 @@
 #
 # Why musl: glibc's start alone executes 68 CPUID instructions, each a VM exit (0.85 ms a start); musl executes none.
 #
+# The same sources make the same bytes, wherever they lie: assert() and its like get no path of this machine to tell.
+#
 # The libraries are built once, in GUESTD_CACHE (default ~/.cache/guestd); remove its folder `musl` to make them anew.
 # Exit status 3: the source packages can't be had here, which is no fault of guestd.
 set -eu
@@ -16,6 +18,7 @@ machine=$(uname -m)
 musl=$cache/musl
 prefix=$musl/root
 cc=$musl/cc
+cflags="-Os -ffunction-sections -fdata-sections -ffile-prefix-map=$musl/="
 export LC_ALL=C
 
 failure=1
@@ -114,7 +117,6 @@ build_libmd() {
 }
 
 build_libraries() {
-    cflags='-Os -ffunction-sections -fdata-sections'
     mkdir -p "$prefix/lib/pkgconfig" "$prefix/include"
     cd "$musl/src"
     for source in */; do
@@ -126,10 +128,13 @@ build_libraries() {
         esac
     done
     cd "$here"
-    touch "$prefix/complete"
+    echo "$cflags" >"$prefix/complete"
 }
 
 build_guestd() {
+    build=$(mktemp -d "$musl/build.XXXXXX")
+    trap 'rm -rf "$build"' EXIT
+    seen=$(realpath --relative-to="$build" "$here/..") # as meson spells the tree to the compiler
     cat >"$musl/cross.ini" <<EOF
 [binaries]
 c = '$cc'
@@ -139,15 +144,13 @@ pkgconfig = 'pkg-config'
 [properties]
 pkg_config_libdir = '$prefix/lib/pkgconfig'
 [built-in options]
-c_args = ['-ffunction-sections', '-fdata-sections']
+c_args = ['-ffunction-sections', '-fdata-sections', '-ffile-prefix-map=$seen/=', '-ffile-prefix-map=$musl/=']
 [host_machine]
 system = 'linux'
 cpu_family = '$machine'
 cpu = '$machine'
 endian = 'little'
 EOF
-    build=$(mktemp -d "$musl/build.XXXXXX")
-    trap 'rm -rf "$build"' EXIT
     say "building guestd"
     quietly meson setup "$build" "$here/.." --cross-file "$musl/cross.ini" --strip -Dtests=false \
         -Dstatic_libraries=true -Doptimization=s -Ddebug=false -Ddefault_library=static
@@ -177,7 +180,7 @@ done
 mkdir -p "$musl"
 exec 9>"$musl/lock" && flock 9 # one at a time: they share the compiler's files and the libraries
 make_compiler
-if [ ! -e "$prefix/complete" ]; then
+if [ "$(cat "$prefix/complete" 2>/dev/null)" != "$cflags" ]; then
     rm -rf "$musl/src" "$prefix"
     fetch_sources
     build_libraries

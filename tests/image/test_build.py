@@ -63,6 +63,18 @@ def test_same_inputs_same_bytes(minimal, tmp_path):
         file: digest(other / file) for file in KINDS.values()}
 
 
+def test_the_release_tells_nothing_of_where_it_was_made(tmp_path):
+    tree = tmp_path / "some/where/else"
+    for name in ("guestd", "proto", "image"):
+        shutil.copytree(IMAGE.parent / name, tree / name)
+    for name in ("meson.build", "meson_options.txt"):
+        shutil.copy(IMAGE.parent / name, tree / name)
+    subprocess.run(["sh", tree / "image/release.sh", tmp_path / "out"], check=True)
+    here = pathlib.Path(script("binaries.sh"))
+    assert [digest(tmp_path / "out" / name) for name in ("guestd", "guestctl")] == [
+        digest(here / name) for name in ("guestd", "guestctl")]
+
+
 def test_what_is_there_stays(minimal):
     before = {file: (minimal / file).stat().st_ino for file in KINDS.values()}
     script("build.sh", "minimal")
