@@ -13,6 +13,8 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
+#define WINDOW (64u << 10)
+
 /* Where bytes go that no store keeps. Never read. */
 static char discarded[64 << 10];
 
@@ -25,12 +27,32 @@ static bool facts_are_small(size_t facts_len) {
     return facts_len <= STORE_PAGE - sizeof(struct store_head);
 }
 
+/*
+ * The head and what most programs write. Unmapping 32 MiB takes the page tables along, for which
+ * every processor that has run one of our threads is interrupted: that costs more than all else
+ * that a store does.
+ */
 static int map(struct store *store) {
-    void *head = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    size_t window = store->mapped < WINDOW ? store->mapped : WINDOW;
+    void *head = mmap(NULL, window, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
     if (head == MAP_FAILED)
         return -errno;
     store->head = head;
+    store->window = window;
     return 0;
+}
+
+/* Where the store's `len` bytes from `at` on are mapped; NULL: no memory. May move the mapping to
+ * make it whole, which no seal forbids. */
+static char *reach(struct store *store, uint64_t at, size_t len) {
+    if (at + len > store->window) {
+        void *head = mremap(store->head, store->window, store->mapped, MREMAP_MAYMOVE);
+        if (head == MAP_FAILED)
+            return NULL;
+        store->head = head;
+        store->window = store->mapped;
+    }
+    return (char *)store->head + at;
 }
 
 /* Kernels before 5.1 don't know FUTURE_WRITE; there the reader is trusted to map read-only. */
@@ -113,7 +135,7 @@ uint64_t store_pages(const struct store *store) {
 
 void store_rest(struct store *store) {
     if (store->head != NULL)
-        munmap(store->head, store->mapped);
+        munmap(store->head, store->window);
     store->head = NULL;
 }
 
@@ -233,6 +255,20 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
     return (ssize_t)most;
 }
 
+/* What of that goes to `at` without more of the store being mapped; all of it, where something is
+ * sure to come. */
+static ssize_t narrow(const struct store *store, unsigned c, uint64_t at, int pipe, ssize_t want,
+                      bool hung_up) {
+    if (want <= 0 || at + (uint64_t)want <= store->window)
+        return want;
+    if (at < store->window)
+        return (ssize_t)(store->window - at);
+    if (store->channel[c].end > 0)
+        return want;
+    int bytes = waiting(pipe);
+    return bytes > 0 ? want : bytes < 0 ? bytes : hung_up ? 0 : -EAGAIN;
+}
+
 static void took(struct store *store, unsigned c, size_t len) {
     struct store_channel *channel = &store->channel[c];
     uint64_t whole = channel->end & ~(uint64_t)(STORE_PAGE - 1);
@@ -252,11 +288,13 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
         got = skip(store, c, pipe, most);
     } else {
         ssize_t want = room(store, c, pipe, most, hung_up);
+        uint64_t at =
+            channel->at + (keeps_first(channel) ? channel->end : channel->end % channel->size);
+        want = narrow(store, c, at, pipe, want, hung_up);
         if (want < 0)
             return want;
-        uint64_t offset = keeps_first(channel) ? channel->end : channel->end % channel->size;
-        got = want == 0 ? 0
-                        : read_pipe(pipe, (char *)store->head + channel->at + offset, (size_t)want);
+        char *into = want > 0 ? reach(store, at, (size_t)want) : NULL;
+        got = want == 0 ? 0 : into != NULL ? read_pipe(pipe, into, (size_t)want) : -ENOMEM;
         if (got > 0)
             took(store, c, (size_t)got);
         else if (got == -EFAULT || got == -ENOMEM)
@@ -278,7 +316,7 @@ static uint64_t place(const struct store_channel *channel, uint64_t off, uint64_
 
 /* What the new channel keeps, from the old memfd, which is where pages that nobody touched stay
  * untouched. */
-static int copy_channel(const struct store *from, const struct store *to, unsigned c) {
+static int copy_channel(const struct store *from, struct store *to, unsigned c) {
     const struct store_channel *old = &from->channel[c], *new = &to->channel[c];
     uint64_t end = keeps_first(new) ? held(new) : new->end;
     for (uint64_t off = new->oldest; new->size > 0 && off < end;) {
@@ -286,8 +324,9 @@ static int copy_channel(const struct store *from, const struct store *to, unsign
         uint64_t old_at = place(old, off, &there), new_at = place(new, off, &here);
         len = len < there ? len : there;
         len = len < here ? len : here;
-        ssize_t got = pread(from->fd, (char *)to->head + new_at, (size_t)len, (off_t)old_at);
-        if (got <= 0 && errno != EINTR)
+        char *into = reach(to, new_at, (size_t)len);
+        ssize_t got = into != NULL ? pread(from->fd, into, (size_t)len, (off_t)old_at) : 0;
+        if (got == 0 || (got < 0 && errno != EINTR))
             return -ENOMEM;
         off += got > 0 ? (uint64_t)got : 0;
     }

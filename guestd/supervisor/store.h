@@ -14,8 +14,9 @@
 
 struct store {
     int fd;
-    struct store_head *head; /* the whole mapping; NULL: none */
-    size_t mapped;
+    struct store_head *head; /* the mapping; NULL: none */
+    size_t mapped;           /* bytes from the head to the rings' end: all that is ever mapped */
+    size_t window;           /* how many of them are now */
     uint64_t facts_at;
     uint32_t facts_len;
     struct store_channel {

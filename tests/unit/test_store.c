@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -319,6 +320,66 @@ static void test_sealed(void **state) {
     end(&f);
 }
 
+/* Little output leaves little mapped, and so does the end of a stream that never had any; what goes
+ * beyond it lies where it should all the same. */
+static void test_little_is_mapped_for_little(void **state) {
+    const uint64_t sizes[2] = {1 << 20, 1 << 20};
+    const uint32_t modes[2] = {STORE_HEAD, STORE_DROP};
+    static char line[9];
+    struct store store;
+    int pipe[2];
+    assert_int_equal(store_make(&store, sizes, modes, "facts", 5), 0);
+    assert_int_equal(pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+    assert_int_equal(write(pipe[1], "a line\n", 7), 7);
+    assert_int_equal(store_fill(&store, 0, pipe[0], 256 << 10, false), 7);
+    assert_int_equal(store_fill(&store, 1, pipe[0], 256 << 10, false), -EAGAIN);
+    assert_in_range(store.window, 4096, 128 << 10);
+    for (unsigned c = 0; c < 2; c++) {
+        for (unsigned i = 0; i < 40000; i++) {
+            snprintf(line, sizeof line, "%7u\n", i);
+            assert_int_equal(write(pipe[1], line, 8), 8);
+            if (i % 1000 == 999) {
+                while (store_fill(&store, c, pipe[0], 256 << 10, false) > 0)
+                    ;
+            }
+        }
+    }
+    close(pipe[1]);
+    for (unsigned c = 0; c < 2; c++) {
+        uint64_t from, end;
+        assert_int_equal(store_fill(&store, c, pipe[0], 256 << 10, true), 0);
+        char *got = rig_output(store.fd, c, &from, &end);
+        assert_int_equal(from, 0);
+        assert_int_equal(end, (c == 0 ? 7 : 0) + 320000);
+        for (unsigned i = 0; i < 40000; i++) {
+            snprintf(line, sizeof line, "%7u\n", i);
+            assert_memory_equal(got + (c == 0 ? 7 : 0) + i * 8, line, 8);
+        }
+        free(got);
+    }
+    close(pipe[0]);
+    store_deinit(&store);
+}
+
+static void test_a_silent_end_maps_nothing_more(void **state) {
+    const uint64_t sizes[2] = {1 << 20, 1 << 20};
+    const uint32_t modes[2] = {STORE_HEAD, STORE_HEAD};
+    struct store store;
+    int pipe[2];
+    assert_int_equal(store_make(&store, sizes, modes, "facts", 5), 0);
+    assert_int_equal(pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+    size_t window = store.window;
+    assert_true(window < store.mapped);
+    close(pipe[1]);
+    for (unsigned c = 0; c < 2; c++) {
+        assert_int_equal(store_fill(&store, c, pipe[0], 256 << 10, true), 0);
+        assert_true(store.channel[c].eof);
+    }
+    assert_int_equal(store.window, window);
+    close(pipe[0]);
+    store_deinit(&store);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head_keeps_the_first),
@@ -335,6 +396,8 @@ int main(void) {
         cmocka_unit_test(test_a_head_moves),
         cmocka_unit_test(test_sheds_at_the_end),
         cmocka_unit_test(test_sealed),
+        cmocka_unit_test(test_little_is_mapped_for_little),
+        cmocka_unit_test(test_a_silent_end_maps_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
