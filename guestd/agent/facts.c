@@ -9,6 +9,7 @@
 
 #define FACTS_VERSION 1
 #define FACTS_NESTING 2
+#define ZONE_BYTES 1024 /* holds the items and a few dozen args; it grows */
 
 enum item {
     ITEM_VERSION,
@@ -118,22 +119,25 @@ static struct facts *build(const msgpack_object_array *array, size_t blob_len) {
 }
 
 int facts_unpack(const void *blob, size_t len, struct facts **ret) {
-    msgpack_unpacked unpacked;
-    const msgpack_object_array *array = &unpacked.data.via.array;
+    msgpack_zone zone;
+    msgpack_object root;
+    const msgpack_object_array *array = &root.via.array;
     struct facts *facts = NULL;
+    size_t used = 0;
     int r = -EBADMSG;
 
     if (len > LINK_FACTS_MAX || message_check((struct slice){blob, len}, FACTS_NESTING))
         return -EBADMSG;
-    msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, blob, len, NULL) == MSGPACK_UNPACK_SUCCESS &&
-        unpacked.data.type == MSGPACK_OBJECT_ARRAY && array->size > ITEM_USER &&
+    if (!msgpack_zone_init(&zone, ZONE_BYTES))
+        return -ENOMEM;
+    if (msgpack_unpack(blob, len, &used, &zone, &root) == MSGPACK_UNPACK_SUCCESS &&
+        root.type == MSGPACK_OBJECT_ARRAY && array->size > ITEM_USER &&
         number(array, ITEM_VERSION, 0) == FACTS_VERSION &&
         array->ptr[ITEM_ARGS].type == MSGPACK_OBJECT_ARRAY) {
         facts = build(array, len);
         r = facts ? 0 : -ENOMEM;
     }
-    msgpack_unpacked_destroy(&unpacked);
+    msgpack_zone_destroy(&zone);
     if (facts)
         *ret = facts;
     return r;

@@ -85,6 +85,8 @@ static void on_closed(uv_handle_t *handle) {
     struct jobs *jobs = handle->data;
 
     free(jobs->environ);
+    msgpack_sbuffer_destroy(&jobs->facts);
+    msgpack_sbuffer_destroy(&jobs->spec);
     free(jobs);
 }
 

@@ -201,8 +201,8 @@ static void exited(struct job *job, const struct link_result *result) {
     job_input_exited(job);
     jobs_retain(job);
     tell_exited(job);
-    view_rest(&job->view);
     let_go_of_nothing(job);
+    view_rest(&job->view);
     job_unref(job);
 }
 

@@ -96,8 +96,6 @@ void jobs_retain(struct job *job) {
     list(job);
     jobs->exited++;
     jobs->living--;
-    view_rest(&job->view);
-
     while (jobs->exited > limit[LIMIT_retained])
         forget(jobs->oldest);
     if (!uv_is_active((uv_handle_t *)&jobs->expiry))

@@ -14,6 +14,7 @@
 #include "agent/tag.h"
 
 #define TAG_TRIES 8
+#define KEPT_BYTES (16u << 10)
 
 /* A memfd with these bytes, which nobody can change any more. Returns the fd, read from its start,
  * or -errno. */
@@ -39,6 +40,16 @@ static int sealed(const char *name, const void *data, size_t len) {
         return fd;
     close(fd);
     return r;
+}
+
+/* Memory of this size comes and goes by mmap(2) in some allocators, which is dear for every start.
+ */
+static void empty(msgpack_sbuffer *buffer) {
+    msgpack_sbuffer_clear(buffer);
+    if (buffer->alloc > KEPT_BYTES) {
+        msgpack_sbuffer_destroy(buffer);
+        msgpack_sbuffer_init(buffer);
+    }
 }
 
 static int append(msgpack_sbuffer *out, const void *data, size_t len) {
@@ -104,14 +115,12 @@ static int append_spec(struct job *job, const struct job_order *order, struct sl
 /* Opens nothing unless it opens both. Returns the number of fds, or -errno. */
 static int make_fds(struct job *job, const struct job_order *order, struct slice facts,
                     int fds[2]) {
-    msgpack_sbuffer spec;
-    int r;
+    msgpack_sbuffer *spec = &job->jobs->spec;
+    int r = append_spec(job, order, facts, spec);
 
-    msgpack_sbuffer_init(&spec);
-    r = append_spec(job, order, facts, &spec);
     if (r == 0)
-        r = fds[0] = sealed("guestd-spec", spec.data, spec.size);
-    msgpack_sbuffer_destroy(&spec);
+        r = fds[0] = sealed("guestd-spec", spec->data, spec->size);
+    empty(spec);
     if (r < 0)
         return r;
     if (!order->input.data)
@@ -214,7 +223,7 @@ int jobs_start(struct jobs *jobs, const struct job_order *order, struct job_watc
     uint64_t most = agent->limit[LIMIT_processes];
     uint64_t id = (uint64_t)agent->hello.restarts << 32 | (jobs->counter + 1);
     char made[TAG_MADE_SIZE];
-    msgpack_sbuffer blob;
+    msgpack_sbuffer *blob = &jobs->facts;
     struct facts *facts = NULL;
     struct job *job;
     int r;
@@ -229,8 +238,7 @@ int jobs_start(struct jobs *jobs, const struct job_order *order, struct job_watc
     r = choose_tag(jobs, order->tag, made, ret_failure);
     if (r)
         return r;
-    msgpack_sbuffer_init(&blob);
-    r = make_facts(order, order->tag ? order->tag : made, &blob, &facts);
+    r = make_facts(order, order->tag ? order->tag : made, blob, &facts);
     job = r == 0 ? job_new(jobs, id, facts) : NULL;
     if (!job) {
         free(facts);
@@ -238,13 +246,13 @@ int jobs_start(struct jobs *jobs, const struct job_order *order, struct job_watc
     } else {
         jobs->counter++;
         job->detached = order->mode != STORE_BLOCK;
-        r = send_spawn(job, order, (struct slice){(uint8_t *)blob.data, blob.size});
+        r = send_spawn(job, order, (struct slice){(uint8_t *)blob->data, blob->size});
         if (r < 0)
             job_unlist(job);
         else
             job_watch(job, watch);
     }
-    msgpack_sbuffer_destroy(&blob);
+    empty(blob);
     if (r < 0)
         return refuse(r, ret_failure);
     agent_touch(agent);
