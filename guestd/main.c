@@ -64,6 +64,7 @@ static int supervise(int argc, char **argv) {
     int result = options_parse(&settings, argc, argv);
     if (result != 0 && !settings.forgiving)
         return result < 0 ? EXIT_USAGE : 0;
+    options_drop_kernel_words(&settings);
     if (settings.options.is_init)
         boot_names(settings.hostname);
     if (settings.options.is_init && sockets_need_network(&settings))

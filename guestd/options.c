@@ -15,6 +15,7 @@
 #define LOG_LEVEL_DEFAULT 2 /* info */
 #define NESTING_MOST 32     /* msgpack-c's own stack ends there */
 #define GRACE_MAX_S 3600
+#define KERNEL_WORDS 512
 
 static const char HELP[] =
     "NAME\n"
@@ -30,7 +31,7 @@ static const char HELP[] =
     "\n"
     "    As the machine's init it mounts what is missing of /proc, /sys, /dev, /run, /tmp and\n"
     "    cgroup2, brings the loopback up and sets the hostname; every option can then also stand\n"
-    "    on the kernel's command line, as guestd.OPTION=VALUE.\n"
+    "    on the kernel's command line, as guestd.OPTION=VALUE, and PROGRAM behind a --.\n"
     "\n"
     "    PROGRAM is started beside the service, on guestd's own stdin, stdout and stderr, and is\n"
     "    known to clients by the tag main. When it ends, guestd ends with its exit code (128 + N\n"
@@ -272,23 +273,59 @@ int options_parse(struct settings *settings, int argc, char **argv) {
 }
 
 void options_parse_kernel_line(struct settings *settings) {
-    static char line[4096], *argv[128], name[] = "guestd";
+    static char line[4096], *words[KERNEL_WORDS + 1], *argv[KERNEL_WORDS + 2], name[] = "guestd";
     FILE *file = fopen("/proc/cmdline", "re");
     size_t len = file != NULL ? fread(line, 1, sizeof line - 1, file) : 0;
     if (file != NULL)
         fclose(file);
     line[len] = 0;
-    int argc = 0;
+    int count = 0, argc = 0;
+    for (char *rest = line, *word;
+         (word = strsep(&rest, " \t\n")) != NULL && count < KERNEL_WORDS;) {
+        if (word[0] != 0)
+            words[count++] = word;
+    }
     argv[argc++] = name;
-    for (char *rest = line, *word; (word = strsep(&rest, " \t\n")) != NULL && argc < 127;) {
+    for (char **word = words; *word != NULL && strcmp(*word, "--") != 0; word++) {
         char *option;
-        if (strcmp(word, "--") == 0)
-            break;
-        if (strncmp(word, "guestd.", 7) == 0 && asprintf(&option, "--%s", word + 7) > 0)
+        if (strncmp(*word, "guestd.", 7) == 0 && asprintf(&option, "--%s", *word + 7) > 0)
             argv[argc++] = option;
     }
     options_parse(settings, argc, argv);
     settings->options.program = NULL;
+    settings->kernel_words = words;
+}
+
+static size_t count_of(char **words) {
+    size_t count = 0;
+    while (words[count] != NULL)
+        count++;
+    return count;
+}
+
+static bool same(char **one, char **other) {
+    for (; *one != NULL && *other != NULL; one++, other++) {
+        if (strcmp(*one, *other) != 0)
+            return false;
+    }
+    return *one == *other;
+}
+
+void options_drop_kernel_words(struct settings *settings) {
+    char **program = settings->options.program, **word = settings->kernel_words;
+    if (program == NULL || word == NULL)
+        return;
+    char **dashes = word;
+    while (*dashes != NULL && strcmp(*dashes, "--") != 0)
+        dashes++;
+    if (*dashes != NULL) {
+        size_t count = count_of(program), meant = count_of(dashes + 1);
+        if (meant <= count && same(program + count - meant, dashes + 1))
+            program += count - meant;
+    }
+    for (; *dashes == NULL && *word != NULL && *program != NULL; word++)
+        program += strcmp(*word, *program) == 0;
+    settings->options.program = *program != NULL ? program : NULL;
 }
 
 /* ── defaults ── */

@@ -14,6 +14,7 @@ struct settings {
     struct supervisor_options options;
     struct address address[LINK_LISTENERS]; /* beside options.listener: what to remove at the end */
     const char *token_file, *hostname;
+    char **kernel_words; /* of the kernel's command line; NULL: not the machine's init */
     bool no_token;
     bool forgiving; /* the machine's init: a wrong option must not be the end of the machine */
 };
@@ -31,3 +32,9 @@ int options_parse(struct settings *settings, int argc, char **argv);
 
 /* guestd.KEY=VALUE of the kernel's command line; a KEY alone is an option without a value. */
 void options_parse_kernel_line(struct settings *settings);
+
+/*
+ * Behind options_parse. What the kernel doesn't know of its command line (`splash`) are the first
+ * arguments of init, before those that stand behind `--` there: only these are PROGRAM.
+ */
+void options_drop_kernel_words(struct settings *settings);

@@ -4,9 +4,9 @@
  * one in it: that is a template's own root then. All else (/proc, /dev, the console) is guestd's
  * duty, so that booting tests it.
  *
- * What follows ` -- ` on the kernel's command line arrives here as arguments and becomes guestd's
- * PROGRAM. The one word `probe` ends the machine instead: boot.py learns that way whether a
- * hypervisor works.
+ * What follows ` -- ` on the kernel's command line arrives here as arguments, behind the words that
+ * the kernel doesn't know, and becomes guestd's PROGRAM: it tells the two apart. The one word
+ * `probe` ends the machine instead: boot.py learns that way whether a hypervisor works.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -260,6 +260,13 @@ class TestLife:
             assert capsule.wait_ended(30) == 0
         assert "Power down" in capsule.console()
 
+    @pytest.mark.parametrize("program", [[], ["--", "/bin/sleep", "1000"]])
+    def test_words_that_the_kernel_does_not_know_are_no_program(self, boot, program):
+        """The kernel hands them to init before what follows the dashes: `quiet splash` must not power the machine off."""
+        with boot("splash", "nokaslr", *program).connect() as client:
+            until(lambda: [p.cmd for p in client.commands.list()] == program[1:2], "only what follows the dashes runs")
+            assert sh(client, "tr '\\0' ' ' </proc/1/cmdline").find(" splash nokaslr") > 0
+
     def test_killing_init_is_not_possible(self, client):
         sh(client, "kill -9 1; kill -TERM -1; true", user="user")
         assert sh(client, "echo here") == "here"
