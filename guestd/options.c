@@ -296,14 +296,14 @@ void options_parse_kernel_line(struct settings *settings) {
     settings->kernel_words = words;
 }
 
-static size_t count_of(char **words) {
+static size_t count_of(char *const *words) {
     size_t count = 0;
     while (words[count] != NULL)
         count++;
     return count;
 }
 
-static bool same(char **one, char **other) {
+static bool same(char *const *one, char *const *other) {
     for (; *one != NULL && *other != NULL; one++, other++) {
         if (strcmp(*one, *other) != 0)
             return false;
@@ -312,10 +312,10 @@ static bool same(char **one, char **other) {
 }
 
 void options_drop_kernel_words(struct settings *settings) {
-    char **program = settings->options.program, **word = settings->kernel_words;
+    char *const *program = settings->options.program, *const *word = settings->kernel_words;
     if (program == NULL || word == NULL)
         return;
-    char **dashes = word;
+    char *const *dashes = word;
     while (*dashes != NULL && strcmp(*dashes, "--") != 0)
         dashes++;
     if (*dashes != NULL) {
