@@ -155,6 +155,14 @@ static int start(struct agent *agent, int (*confine)(void)) {
     int listeners[LINK_LISTENERS];
     int r;
 
+    /* First what needs nothing of the hello: the supervisor is still busy with the job cgroups. */
+    agent->started_ns = boottime_ns();
+    r = confine();
+    if (r < 0)
+        return r;
+    r = uv_loop_init(&agent->loop);
+    if (r < 0)
+        return r;
     r = link_receive_hello(agent, listeners);
     if (r < 0)
         return r;
@@ -164,13 +172,6 @@ static int start(struct agent *agent, int (*confine)(void)) {
     if (agent->limit[LIMIT_processes] > agent->hello.max_jobs)
         agent->limit[LIMIT_processes] = agent->hello.max_jobs;
     agent->last_active_at = agent->hello.last_active_at;
-    agent->started_ns = boottime_ns();
-    r = confine();
-    if (r < 0)
-        return r;
-    r = uv_loop_init(&agent->loop);
-    if (r < 0)
-        return r;
     pool_init(agent);
     uv_idle_init(&agent->loop, &agent->flush_later);
     agent->flush_later.data = agent;

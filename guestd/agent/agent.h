@@ -67,9 +67,9 @@ struct agent {
 };
 
 /*
- * The agent's whole life on LINK_FD. `confine` is called once, after the supervisor's hello and
- * before the first thread or byte from a client: it drops privileges and loads the filter; the
- * agent doesn't start when it returns a negative errno.
+ * The agent's whole life on LINK_FD. `confine` is called once, before the supervisor's hello and
+ * the first thread: it drops privileges and loads the filter; the agent doesn't start when it
+ * returns a negative errno.
  *
  * Returns the process's exit code: 0 after an orderly end.
  */

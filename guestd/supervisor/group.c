@@ -78,6 +78,21 @@ static int move_in(int group, pid_t pid) {
     return write_text(group, "cgroup.procs", text);
 }
 
+static uint32_t offered(int group) {
+    char text[256], *rest = text, *word;
+    uint32_t all = 0;
+    if (read_text(group, "cgroup.controllers", text, sizeof text) < 0)
+        return 0;
+    while ((word = strsep(&rest, " \n")) != NULL)
+        all |= controller(word);
+    return all;
+}
+
+static void delegate_all(struct groups *groups) {
+    delegate(groups->above, groups->home);
+    groups->controllers = delegate(groups->home, groups->jobs);
+}
+
 static int make(struct groups *groups, uint64_t nonce, pid_t agent) {
     snprintf(groups->name, sizeof groups->name, "guestd-%016llx", (unsigned long long)nonce);
     groups->home = open_made(groups->above, groups->name);
@@ -86,19 +101,29 @@ static int make(struct groups *groups, uint64_t nonce, pid_t agent) {
     groups->jobs = open_made(groups->home, "jobs");
     if (groups->jobs < 0)
         return groups->jobs;
+    uint32_t all = offered(groups->above);
+    int err = 0;
+    if (all != 0)
+        delegate_all(groups);
+    if (groups->controllers != all) {
+        err = groups_move_apart(groups, agent);
+        delegate_all(groups);
+    }
+    groups->has_kill = getenv("GUESTD_NO_CGROUP_KILL") == NULL &&
+                       faccessat(groups->jobs, "cgroup.kill", W_OK, 0) == 0;
+    return err;
+}
+
+int groups_move_apart(struct groups *groups, pid_t agent) {
+    if (groups->home < 0 || offered(groups->above) == 0)
+        return 0;
     int self = open_made(groups->home, "self");
     if (self < 0)
         return self;
     int err = move_in(self, 0);
     if (err == 0 && agent > 0)
         err = move_in(self, agent);
-    if (err == 0) {
-        delegate(groups->above, groups->home);
-        groups->controllers = delegate(groups->home, groups->jobs);
-        write_text(self, "cpu.weight", "10000");
-        groups->has_kill = getenv("GUESTD_NO_CGROUP_KILL") == NULL &&
-                           faccessat(groups->jobs, "cgroup.kill", W_OK, 0) == 0;
-    }
+    write_text(self, "cpu.weight", "10000");
     close(self);
     return err;
 }
@@ -109,15 +134,13 @@ void groups_none(struct groups *groups) {
 }
 
 int groups_foresee(struct groups *groups, int proc) {
-    char text[256];
     groups_none(groups);
     int root = group_mount_open_root(proc);
-    ssize_t len = root < 0 ? root : read_text(root, "cgroup.controllers", text, sizeof text);
-    if (root >= 0)
-        close(root);
-    for (char *rest = text, *word; len > 0 && (word = strsep(&rest, " \n")) != NULL;)
-        groups->controllers |= controller(word);
-    return len < 0 ? (int)len : 0;
+    if (root < 0)
+        return root;
+    groups->controllers = offered(root);
+    close(root);
+    return 0;
 }
 
 int groups_init(struct groups *groups, int proc, uint64_t nonce, pid_t agent) {
@@ -150,7 +173,8 @@ void groups_deinit(struct groups *groups) {
     free_list(groups, groups->lingering);
     groups->free = groups->lingering = NULL;
     groups->last_lingering = &groups->lingering;
-    if (groups->home >= 0 && write_text(groups->above, "cgroup.procs", "0") == 0)
+    if (groups->home >= 0 && faccessat(groups->home, "self", F_OK, 0) == 0 &&
+        write_text(groups->above, "cgroup.procs", "0") == 0)
         unlinkat(groups->home, "self", AT_REMOVEDIR);
     if (groups->home >= 0) {
         unlinkat(groups->home, "jobs", AT_REMOVEDIR);

@@ -1,7 +1,9 @@
 /*
  * Job groups: one cgroup (v2) a job, out of a pool of emptied and reused ones, since a fresh group
- * costs a sixth of an exec. guestd itself moves to a leaf beside them first, because a group with
- * controllers may hold no processes.
+ * costs a sixth of an exec. guestd itself moves to a leaf beside them, where it is not to be
+ * starved by them: first, where a group with controllers may hold no processes, which is everywhere
+ * but in the root; else when there is time. To move is to wait for a grace period of the kernel's
+ * RCU, ten times as long as a start takes.
  *
  *   <guestd's own group>/guestd-<nonce>/self     supervisor and agent
  *   <guestd's own group>/guestd-<nonce>/jobs/N   one job
@@ -37,12 +39,14 @@ struct groups {
     struct group *lingering, **last_lingering;
 };
 
-/* Finds the mount through `proc` (a directory fd), makes the groups, moves the caller and its child
- * `agent` (0: none yet). 0 or -errno: there are none. */
+/* Finds the mount through `proc` (a directory fd) and makes the groups. Moves the caller and its
+ * child `agent` (0: none yet) only if they are in the way. 0 or -errno: there are none. */
 int groups_init(struct groups *groups, int proc, uint64_t nonce, pid_t agent);
 /* For a machine's init that is in the root cgroup of a cgroup2 at /sys/fs/cgroup: which controllers
  * there will be. 0 or -errno: it can't be foreseen. */
 int groups_foresee(struct groups *groups, int proc);
+/* Moves them if there are controllers, and so something to gain. 0 or -errno. */
+int groups_move_apart(struct groups *groups, pid_t agent);
 /* There are none. */
 void groups_none(struct groups *groups);
 /* Moves the caller back and removes what is empty. */

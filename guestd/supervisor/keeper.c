@@ -14,6 +14,7 @@
 #include "supervisor/apart.h"
 #include "supervisor/note.h"
 #include "supervisor/orders.h"
+#include "supervisor/settle.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
 
@@ -96,6 +97,7 @@ void keeper_start(struct supervisor *supervisor) {
         again(supervisor);
         return;
     }
+    settle_unforeseen(supervisor);
     tell_hello(supervisor);
     if (!supervisor->keeper.greeted)
         keeper_kill(supervisor, "it could not be greeted");

@@ -16,29 +16,43 @@ static void make_groups(struct supervisor *supervisor) {
     nursery->controllers = supervisor->groups.controllers;
 }
 
-void settle_begin(struct supervisor *supervisor) {
-    supervisor->unsettled = supervisor->is_init && supervisor->options->program == NULL &&
-                            getenv("GUESTD_NO_CGROUP") == NULL &&
-                            groups_foresee(&supervisor->groups, supervisor->nursery.proc) == 0;
-    if (supervisor->unsettled)
-        return;
+static void make_all(struct supervisor *supervisor) {
+    supervisor->unmade = false;
     if (supervisor->is_init)
         boot_network();
     make_groups(supervisor);
 }
 
+void settle_begin(struct supervisor *supervisor) {
+    struct groups *groups = &supervisor->groups;
+    supervisor->unsettled = supervisor->unmade = true;
+    supervisor->foreseen = supervisor->options->program == NULL && supervisor->is_init &&
+                           getenv("GUESTD_NO_CGROUP") == NULL &&
+                           groups_foresee(groups, supervisor->nursery.proc) == 0;
+    if (supervisor->options->program != NULL)
+        make_all(supervisor);
+    else if (!supervisor->foreseen)
+        groups_none(groups);
+}
+
+void settle_unforeseen(struct supervisor *supervisor) {
+    if (supervisor->unmade && !supervisor->foreseen)
+        make_all(supervisor);
+}
+
 const char *settle(struct supervisor *supervisor) {
     if (!supervisor->unsettled)
         return NULL;
-    uint32_t foreseen = supervisor->groups.controllers;
     supervisor->unsettled = false;
-    boot_network();
-    make_groups(supervisor);
-    return supervisor->cgroups && supervisor->groups.controllers == foreseen
+    uint32_t told = supervisor->groups.controllers;
+    if (supervisor->unmade)
+        make_all(supervisor);
+    groups_move_apart(&supervisor->groups, supervisor->keeper.pid);
+    return !supervisor->foreseen || (supervisor->cgroups && supervisor->groups.controllers == told)
                ? NULL
                : "it was told of cgroups that can't be had";
 }
 
 bool settle_cgroups(const struct supervisor *supervisor) {
-    return supervisor->cgroups || supervisor->unsettled;
+    return supervisor->cgroups || (supervisor->unmade && supervisor->foreseen);
 }

@@ -41,7 +41,7 @@ struct supervisor {
 
     bool is_init; /* the machine's init */
     bool cgroups;
-    bool unsettled; /* settle.h */
+    bool unsettled, unmade, foreseen; /* settle.h */
     pid_t pid;
     int children; /* /proc/self/task/PID/children, or -1 */
     struct orphans orphans;

@@ -90,6 +90,17 @@ def group_of(pid):
     return pathlib.Path(points[0] + groups[0]) if points and groups else None
 
 
+def test_guestd_moves_only_for_a_gain(guestd, client):
+    """To move to a cgroup takes ten times as long as a start: where no controllers are to be had, it stays."""
+    if client.hello()["kill_tree"] != "cgroup":
+        pytest.skip("no cgroup v2 here that it may write to")
+    assert client.commands.run("cat /proc/self/cgroup").stdout.count("/jobs/") == 1
+    ours = group_of(os.getpid())  # where it was started
+    gain = {"memory", "pids", "cpu"} & set((ours / "cgroup.controllers").read_text().split())
+    where = group_of(guestd.pid)
+    assert where.name == "self" if gain else where == ours
+
+
 def test_frozen_processes_are_killed_too(guestd, client, as_root):
     """Their group is frozen: a SIGTERM waits, and the SIGKILL does not."""
     process = client.commands.run("(setsid sleep 60 &) ; sleep 60", background=True, timeout=600)
