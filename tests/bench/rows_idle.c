@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum {
-    STARTS = 21,
+    STARTS = 41,
     IDLE_S = 5,
 };
 
