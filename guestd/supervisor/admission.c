@@ -5,15 +5,11 @@
 #include "supervisor/spawn.h"
 #include "supervisor/state.h"
 
-void admission_init(struct admission *admission) {
-    *admission = (struct admission){.last = &admission->first};
-}
-
 int admission_ask(struct task *task) {
     struct admission *admission = &task->supervisor->admission;
     if (admission->first == NULL && budget_admit(task))
         return 1;
-    if (!budget_wait(task->supervisor))
+    if (!admission->wake.armed && !budget_wait(task->supervisor))
         return -ENOMEM;
     task->next_admitted = NULL;
     *admission->last = task;
@@ -29,16 +25,24 @@ static struct task *take_first(struct admission *admission) {
     return task;
 }
 
-void admission_wake(struct supervisor *supervisor) {
+static void on_wake(struct deadline *deadline) {
+    struct supervisor *supervisor = container_of(deadline, struct supervisor, admission.wake);
     struct admission *admission = &supervisor->admission;
-    if (admission->admitting)
-        return; /* by what gives way for one */
-    admission->admitting = true;
     while (admission->first != NULL) {
         bool admitted = budget_admit(admission->first);
         if (!admitted && budget_wait(supervisor))
             break;
         spawn_admitted(take_first(admission), admitted);
     }
-    admission->admitting = false;
+    budget_calm(supervisor);
+}
+
+void admission_init(struct admission *admission) {
+    *admission = (struct admission){.last = &admission->first, .wake.fire = on_wake};
+}
+
+void admission_wake(struct supervisor *supervisor) {
+    struct admission *admission = &supervisor->admission;
+    if (admission->first != NULL && !admission->wake.armed)
+        deadline_arm(&supervisor->loop.deadlines, &admission->wake, clock_now());
 }

@@ -99,8 +99,12 @@ static void wake(struct supervisor *supervisor) {
         drain_resume(pipe);
     }
     admission_wake(supervisor);
-    if (budget->waiting == NULL && supervisor->admission.first == NULL)
-        deadline_cancel(&supervisor->loop.deadlines, &budget->patience);
+    budget_calm(supervisor);
+}
+
+void budget_calm(struct supervisor *supervisor) {
+    if (supervisor->budget.waiting == NULL && supervisor->admission.first == NULL)
+        deadline_cancel(&supervisor->loop.deadlines, &supervisor->budget.patience);
 }
 
 static void give_back(struct supervisor *supervisor, uint64_t pages) {

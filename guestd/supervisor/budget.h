@@ -53,6 +53,8 @@ bool budget_admit(struct task *task);
 /* Something is on its way: who waits is woken when it is there, or when the agent has let go of
  * nothing for a second. False: nothing is. */
 bool budget_wait(struct supervisor *supervisor);
+/* Nobody is woken any more when nobody waits. */
+void budget_calm(struct supervisor *supervisor);
 /* Its store has changed, in size or kind, or it is over and its output may go. */
 void budget_count(struct task *task);
 /* It goes, and its store was closed. */
