@@ -93,6 +93,15 @@ static void delegate_all(struct groups *groups) {
     groups->controllers = delegate(groups->home, groups->jobs);
 }
 
+/*
+ * Of the whole hierarchy: it alone may hold processes and give controllers away. Any other must be
+ * left first: with processes in it, to have given pids or cpu away would make it the root of
+ * threads, below which no group takes a process. cgroups(7)
+ */
+static bool is_root(int group) {
+    return faccessat(group, "cgroup.events", F_OK, 0) < 0;
+}
+
 static int make(struct groups *groups, uint64_t nonce, pid_t agent) {
     snprintf(groups->name, sizeof groups->name, "guestd-%016llx", (unsigned long long)nonce);
     groups->home = open_made(groups->above, groups->name);
@@ -101,21 +110,16 @@ static int make(struct groups *groups, uint64_t nonce, pid_t agent) {
     groups->jobs = open_made(groups->home, "jobs");
     if (groups->jobs < 0)
         return groups->jobs;
-    uint32_t all = offered(groups->above);
-    int err = 0;
-    if (all != 0)
+    int err = is_root(groups->above) ? 0 : groups_move_apart(groups, agent);
+    if (offered(groups->above) != 0)
         delegate_all(groups);
-    if (groups->controllers != all) {
-        err = groups_move_apart(groups, agent);
-        delegate_all(groups);
-    }
     groups->has_kill = getenv("GUESTD_NO_CGROUP_KILL") == NULL &&
                        faccessat(groups->jobs, "cgroup.kill", W_OK, 0) == 0;
     return err;
 }
 
 int groups_move_apart(struct groups *groups, pid_t agent) {
-    if (groups->home < 0 || offered(groups->above) == 0)
+    if (groups->apart || groups->home < 0 || offered(groups->above) == 0)
         return 0;
     int self = open_made(groups->home, "self");
     if (self < 0)
@@ -125,6 +129,7 @@ int groups_move_apart(struct groups *groups, pid_t agent) {
         err = move_in(self, agent);
     write_text(self, "cpu.weight", "10000");
     close(self);
+    groups->apart = err == 0;
     return err;
 }
 

@@ -31,6 +31,7 @@ struct groups {
     int proc;  /* borrowed: a directory fd of /proc */
     char name[32];
     bool has_kill;        /* cgroup.kill, Linux 5.14 */
+    bool apart;           /* this guestd moved, and its agent with it */
     uint32_t controllers; /* as link_hello tells: 1 memory, 2 pids, 4 cpu */
     uint32_t made;
     unsigned n_free;

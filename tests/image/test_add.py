@@ -83,6 +83,8 @@ def test_beside_systemd(systemd, root, boot):
     machine = boot(root)
     with machine.connect() as client:
         assert client.hello()["kill_tree"] == "cgroup"
+        limits = {"memory_max": 64 << 20, "pids_max": 50, "cpu_max": 1}
+        assert client.commands.run("true", limits=limits).exit_code == 0  # all three were given on to it
         assert said(client, "readlink /proc/1/exe").endswith("/systemd")
         until(lambda: said(client, "systemctl is-active guestd; true") == "active", "systemd has heard READY=1", 60)
         assert said(client, "systemctl show -P WatchdogUSec guestd") == "6s"
