@@ -296,34 +296,11 @@ void options_parse_kernel_line(struct settings *settings) {
     settings->kernel_words = words;
 }
 
-static size_t count_of(char *const *words) {
-    size_t count = 0;
-    while (words[count] != NULL)
-        count++;
-    return count;
-}
-
-static bool same(char *const *one, char *const *other) {
-    for (; *one != NULL && *other != NULL; one++, other++) {
-        if (strcmp(*one, *other) != 0)
-            return false;
-    }
-    return *one == *other;
-}
-
 void options_drop_kernel_words(struct settings *settings) {
     char *const *program = settings->options.program, *const *word = settings->kernel_words;
     if (program == NULL || word == NULL)
         return;
-    char *const *dashes = word;
-    while (*dashes != NULL && strcmp(*dashes, "--") != 0)
-        dashes++;
-    if (*dashes != NULL) {
-        size_t count = count_of(program), meant = count_of(dashes + 1);
-        if (meant <= count && same(program + count - meant, dashes + 1))
-            program += count - meant;
-    }
-    for (; *dashes == NULL && *word != NULL && *program != NULL; word++)
+    for (; *word != NULL && strcmp(*word, "--") != 0 && *program != NULL; word++)
         program += strcmp(*word, *program) == 0;
     settings->options.program = *program != NULL ? program : NULL;
 }

@@ -260,7 +260,7 @@ class TestLife:
             assert capsule.wait_ended(30) == 0
         assert "Power down" in capsule.console()
 
-    @pytest.mark.parametrize("program", [[], ["--", "/bin/sleep", "1000"]])
+    @pytest.mark.parametrize("program", [[], ["--", "/bin/sleep", "1000"], ["--", "/bin/sh", "-c", '"sleep 1000; true"']])
     def test_words_that_the_kernel_does_not_know_are_no_program(self, boot, program):
         """The kernel hands them to init before what follows the dashes: `quiet splash` must not power the machine off."""
         with boot("splash", "nokaslr", *program).connect() as client:
