@@ -204,7 +204,12 @@ void store_stop_growing(struct store *store, unsigned c) {
 
 /* The kernel had no page for the bytes: they are lost, and it is said in the way of the mode. */
 static ssize_t skip_unbacked(struct store *store, unsigned c, int pipe, size_t most) {
+    struct store_channel *channel = &store->channel[c];
     store_stop_growing(store, c);
+    if (channel->end == 0 && keeps_first(channel)) { /* it never begins to */
+        channel->size = 0;
+        atomic_store(&store->head->ring[c].size, 0);
+    }
     return skip(store, c, pipe, most);
 }
 
@@ -255,18 +260,16 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
     return (ssize_t)most;
 }
 
-/* What of that goes to `at` without more of the store being mapped; all of it, where something is
- * sure to come. */
-static ssize_t narrow(const struct store *store, unsigned c, uint64_t at, int pipe, ssize_t want,
+/* How much a read may ask for that begins at `at`: what is mapped there, or all of it where
+ * something is sure to come. 0 at the end; or -errno. */
+static ssize_t narrow(const struct store *store, unsigned c, uint64_t at, int pipe, size_t most,
                       bool hung_up) {
-    if (want <= 0 || at + (uint64_t)want <= store->window)
-        return want;
     if (at < store->window)
-        return (ssize_t)(store->window - at);
+        return (ssize_t)(most < store->window - at ? most : store->window - at);
     if (store->channel[c].end > 0)
-        return want;
+        return (ssize_t)most;
     int bytes = waiting(pipe);
-    return bytes > 0 ? want : bytes < 0 ? bytes : hung_up ? 0 : -EAGAIN;
+    return bytes > 0 ? (ssize_t)most : bytes < 0 ? bytes : hung_up ? 0 : -EAGAIN;
 }
 
 static void took(struct store *store, unsigned c, size_t len) {
@@ -287,10 +290,11 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
         (keeps_first(channel) && channel->end >= channel->size)) {
         got = skip(store, c, pipe, most);
     } else {
-        ssize_t want = room(store, c, pipe, most, hung_up);
         uint64_t at =
             channel->at + (keeps_first(channel) ? channel->end : channel->end % channel->size);
-        want = narrow(store, c, at, pipe, want, hung_up);
+        ssize_t want = narrow(store, c, at, pipe, most, hung_up);
+        if (want > 0)
+            want = room(store, c, pipe, (size_t)want, hung_up);
         if (want < 0)
             return want;
         char *into = want > 0 ? reach(store, at, (size_t)want) : NULL;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -361,6 +362,35 @@ static void test_little_is_mapped_for_little(void **state) {
     store_deinit(&store);
 }
 
+/* A mapping that can't grow is said in the way of the mode, never as bytes that nobody wrote. */
+static void test_no_address_space(void **state) {
+    for (uint32_t mode = STORE_HEAD; mode <= STORE_BLOCK; mode++) {
+        const uint64_t sizes[2] = {64 << 20, 64 << 20};
+        const uint32_t modes[2] = {mode, mode};
+        struct store store;
+        struct rlimit before, now;
+        int pipe[2];
+        assert_int_equal(store_make(&store, sizes, modes, "facts", 5), 0);
+        assert_int_equal(pipe2(pipe, O_NONBLOCK | O_CLOEXEC), 0);
+        assert_int_equal(write(pipe[1], "a line\n", 7), 7);
+        getrlimit(RLIMIT_AS, &before);
+        now = (struct rlimit){.rlim_cur = 1 << 20, .rlim_max = before.rlim_max};
+        setrlimit(RLIMIT_AS, &now);
+        ssize_t got = store_fill(&store, 1, pipe[0], 256 << 10, false);
+        setrlimit(RLIMIT_AS, &before);
+        assert_int_equal(got, 7);
+        const struct store_head *head = store.head;
+        assert_int_equal(head->ring[1].end, 7);
+        if (mode == STORE_HEAD || mode == STORE_KILL)
+            assert_int_equal(head->ring[1].size, 0);
+        else
+            assert_int_equal(head->ring[1].oldest, 7);
+        close(pipe[0]);
+        close(pipe[1]);
+        store_deinit(&store);
+    }
+}
+
 static void test_a_silent_end_maps_nothing_more(void **state) {
     const uint64_t sizes[2] = {1 << 20, 1 << 20};
     const uint32_t modes[2] = {STORE_HEAD, STORE_HEAD};
@@ -398,6 +428,7 @@ int main(void) {
         cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_little_is_mapped_for_little),
         cmocka_unit_test(test_a_silent_end_maps_nothing_more),
+        cmocka_unit_test(test_no_address_space),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
