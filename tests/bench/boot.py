@@ -20,7 +20,7 @@ def boot(folder, disk):
 
 
 def main():
-    rounds, inits = int(sys.argv[1]), dict(argument.split("=") for argument in sys.argv[2:])
+    rounds, inits = int(sys.argv[1]), dict(argument.split("=", 1) for argument in sys.argv[2:])
     took = {name: [] for name in inits}
     with tempfile.TemporaryDirectory(prefix="boot-") as folder:
         for name, init in inits.items():
