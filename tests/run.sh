@@ -148,7 +148,7 @@ if [ "$mode" = all ]; then
 
     # valgrind has no clone3: the spawn's fallback runs here.
     binaries "$build"
-    GUESTD_WRAPPER='valgrind -q --leak-check=full --errors-for-leak-kinds=definite --trace-children=yes
+    GUESTD_WRAPPER='valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --trace-children=yes
         --trace-children-skip=/bin/*,/usr/*,/sbin/* --child-silent-after-fork=yes' \
         GUESTD_NO_SECCOMP=1 GUESTD_NO_CLONE3=1 \
         suite tests 'end to end, valgrind' pytest tests/e2e -m 'valgrind and not native'

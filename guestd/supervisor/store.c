@@ -28,31 +28,33 @@ static bool facts_are_small(size_t facts_len) {
 }
 
 /*
- * The head and what most programs write. Unmapping 32 MiB takes the page tables along, for which
- * every processor that has run one of our threads is interrupted: that costs more than all else
- * that a store does.
+ * Twice: little output is written through a window that is small, and the mapping of the whole,
+ * which no output must lack later, stays untouched. To unmap 32 MiB of which a page was touched
+ * takes the page tables along, for which every processor that has run one of our threads is
+ * interrupted: that costs more than all else that a store does.
  */
 static int map(struct store *store) {
-    size_t window = store->mapped < WINDOW ? store->mapped : WINDOW;
-    void *head = mmap(NULL, window, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
-    if (head == MAP_FAILED)
+    store->window = store->mapped < WINDOW ? store->mapped : WINDOW;
+    store->whole = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    if (store->whole == MAP_FAILED)
         return -errno;
-    store->head = head;
-    store->window = window;
-    return 0;
+    store->head = mmap(NULL, store->window, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    if (store->head != MAP_FAILED)
+        return 0;
+    int err = -errno;
+    munmap(store->whole, store->mapped);
+    store->head = NULL;
+    return err;
 }
 
-/* Where the store's `len` bytes from `at` on are mapped; NULL: no memory. May move the mapping to
- * make it whole, which no seal forbids. */
-static char *reach(struct store *store, uint64_t at, size_t len) {
-    if (at + len > store->window) {
-        void *head = mremap(store->head, store->window, store->mapped, MREMAP_MAYMOVE);
-        if (head == MAP_FAILED)
-            return NULL;
-        store->head = head;
-        store->window = store->mapped;
-    }
-    return (char *)store->head + at;
+/* Where bytes are written that lie within the window, or beyond it. */
+static char *mapping(const struct store *store, uint64_t at) {
+    return (at < store->window ? (char *)store->head : store->whole) + at;
+}
+
+/* How many of `most` bytes at `at` lie on the same side of the window's end. */
+static size_t within(const struct store *store, uint64_t at, size_t most) {
+    return at < store->window && most > store->window - at ? store->window - at : most;
 }
 
 /* Kernels before 5.1 don't know FUTURE_WRITE; there the reader is trusted to map read-only. */
@@ -134,9 +136,12 @@ uint64_t store_pages(const struct store *store) {
 }
 
 void store_rest(struct store *store) {
-    if (store->head != NULL)
+    if (store->head != NULL) {
         munmap(store->head, store->window);
+        munmap(store->whole, store->mapped);
+    }
     store->head = NULL;
+    store->whole = NULL;
 }
 
 void store_deinit(struct store *store) {
@@ -260,18 +265,6 @@ static ssize_t room(struct store *store, unsigned c, int pipe, size_t most, bool
     return (ssize_t)most;
 }
 
-/* How much a read may ask for that begins at `at`: what is mapped there, or all of it where
- * something is sure to come. 0 at the end; or -errno. */
-static ssize_t narrow(const struct store *store, unsigned c, uint64_t at, int pipe, size_t most,
-                      bool hung_up) {
-    if (at < store->window)
-        return (ssize_t)(most < store->window - at ? most : store->window - at);
-    if (store->channel[c].end > 0)
-        return (ssize_t)most;
-    int bytes = waiting(pipe);
-    return bytes > 0 ? (ssize_t)most : bytes < 0 ? bytes : hung_up ? 0 : -EAGAIN;
-}
-
 static void took(struct store *store, unsigned c, size_t len) {
     struct store_channel *channel = &store->channel[c];
     uint64_t whole = channel->end & ~(uint64_t)(STORE_PAGE - 1);
@@ -280,7 +273,7 @@ static void took(struct store *store, unsigned c, size_t len) {
      */
     uint64_t done = channel->end & ~(uint64_t)(STORE_PAGE - 1);
     if (keeps_first(channel) && done > whole)
-        madvise((char *)store->head + channel->at + whole, done - whole, MADV_DONTNEED);
+        madvise(mapping(store, channel->at + whole), done - whole, MADV_DONTNEED);
 }
 
 ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool hung_up) {
@@ -292,13 +285,10 @@ ssize_t store_fill(struct store *store, unsigned c, int pipe, size_t most, bool 
     } else {
         uint64_t at =
             channel->at + (keeps_first(channel) ? channel->end : channel->end % channel->size);
-        ssize_t want = narrow(store, c, at, pipe, most, hung_up);
-        if (want > 0)
-            want = room(store, c, pipe, (size_t)want, hung_up);
+        ssize_t want = room(store, c, pipe, within(store, at, most), hung_up);
         if (want < 0)
             return want;
-        char *into = want > 0 ? reach(store, at, (size_t)want) : NULL;
-        got = want == 0 ? 0 : into != NULL ? read_pipe(pipe, into, (size_t)want) : -ENOMEM;
+        got = want == 0 ? 0 : read_pipe(pipe, mapping(store, at), (size_t)want);
         if (got > 0)
             took(store, c, (size_t)got);
         else if (got == -EFAULT || got == -ENOMEM)
@@ -320,7 +310,7 @@ static uint64_t place(const struct store_channel *channel, uint64_t off, uint64_
 
 /* What the new channel keeps, from the old memfd, which is where pages that nobody touched stay
  * untouched. */
-static int copy_channel(const struct store *from, struct store *to, unsigned c) {
+static int copy_channel(const struct store *from, const struct store *to, unsigned c) {
     const struct store_channel *old = &from->channel[c], *new = &to->channel[c];
     uint64_t end = keeps_first(new) ? held(new) : new->end;
     for (uint64_t off = new->oldest; new->size > 0 && off < end;) {
@@ -328,9 +318,9 @@ static int copy_channel(const struct store *from, struct store *to, unsigned c) 
         uint64_t old_at = place(old, off, &there), new_at = place(new, off, &here);
         len = len < there ? len : there;
         len = len < here ? len : here;
-        char *into = reach(to, new_at, (size_t)len);
-        ssize_t got = into != NULL ? pread(from->fd, into, (size_t)len, (off_t)old_at) : 0;
-        if (got == 0 || (got < 0 && errno != EINTR))
+        len = within(to, new_at, len);
+        ssize_t got = pread(from->fd, mapping(to, new_at), (size_t)len, (off_t)old_at);
+        if (got <= 0 && errno != EINTR)
             return -ENOMEM;
         off += got > 0 ? (uint64_t)got : 0;
     }

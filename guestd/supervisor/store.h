@@ -14,9 +14,10 @@
 
 struct store {
     int fd;
-    struct store_head *head; /* the mapping; NULL: none */
-    size_t mapped;           /* bytes from the head to the rings' end: all that is ever mapped */
-    size_t window;           /* how many of them are now */
+    struct store_head *head; /* the first `window` bytes; NULL: nothing is mapped */
+    char *whole;             /* all of them */
+    size_t mapped;           /* bytes from the head to the rings' end */
+    size_t window;
     uint64_t facts_at;
     uint32_t facts_len;
     struct store_channel {
