@@ -303,8 +303,8 @@ static void test_ending_hangs_up(void **state) {
     struct rig *rig = *state;
     int store;
     uint64_t job = spawn(rig,
-                         "trap '' TERM; trap 'printf hung-up; exit 3' HUP; printf 1; "
-                         "sleep 60 & wait",
+                         "trap '' TERM; trap 'printf hung-up; exit 3' HUP; "
+                         "sh -c 'printf 1; exec sleep 60' & wait",
                          (struct link_spawn){.grace_ms = 15000});
     rig_started(rig, job, &store);
     const struct store_head *head = map(store, 64 << 10);
