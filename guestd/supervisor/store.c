@@ -29,20 +29,23 @@ static bool facts_are_small(size_t facts_len) {
 
 /*
  * Twice: little output is written through a window that is small, and the mapping of the whole,
- * which no output must lack later, stays untouched. To unmap 32 MiB of which a page was touched
- * takes the page tables along, for which every processor that has run one of our threads is
- * interrupted: that costs more than all else that a store does.
+ * which no output must lack later, stays untouched. Where unmapping frees a page table, every
+ * processor that has run one of our threads is interrupted, which costs more than all else that a
+ * store does. So 32 MiB aren't to be touched for a byte, and the window comes first: among what is
+ * mapped already it shares a table with what stays, below the whole it would share one with that.
  */
 static int map(struct store *store) {
     store->window = store->mapped < WINDOW ? store->mapped : WINDOW;
-    store->whole = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
-    if (store->whole == MAP_FAILED)
-        return -errno;
     store->head = mmap(NULL, store->window, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
-    if (store->head != MAP_FAILED)
+    if (store->head == MAP_FAILED) {
+        store->head = NULL;
+        return -errno;
+    }
+    store->whole = mmap(NULL, store->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, store->fd, 0);
+    if (store->whole != MAP_FAILED)
         return 0;
     int err = -errno;
-    munmap(store->whole, store->mapped);
+    munmap(store->head, store->window);
     store->head = NULL;
     return err;
 }
