@@ -11,7 +11,8 @@
  * Versions. `upgrade` brings agents and supervisors of different builds together, so
  *
  * - what is here stays as it is: a struct only grows at its end, an enum only gets new values at
- *   its end, and then LINK_VERSION goes up. A struct that bytes follow (LINK_INPUT) doesn't grow.
+ *   its end, and then LINK_VERSION goes up. A struct that bytes follow (LINK_INPUT, LINK_SPAWN)
+ *   doesn't grow.
  *   struct link_config is the last member of LINK_HELLO, so that both can grow: the one at its
  *   end, the other into `later`.
  * - LINK_HELLO tells the supervisor's version and the oldest it speaks with. An agent that is older
@@ -28,7 +29,7 @@
 #include <sys/resource.h>
 
 #ifndef LINK_VERSION /* a test builds a guestd of another one */
-#define LINK_VERSION 2
+#define LINK_VERSION 3
 #define LINK_LEAST 2 /* the oldest version that this build speaks with */
 #endif
 #define LINK_EXIT_VERSION 77      /* the agent's exit code: no common version */
@@ -38,6 +39,7 @@
 #define LINK_LIMITS 32
 #define LINK_TOKEN 256
 #define LINK_SPEC_MAX (4u << 20)
+#define LINK_SPEC_HERE_MAX (16u << 10) /* bytes of a spec in LINK_SPAWN itself */
 #define LINK_FACTS_MAX (64u << 10)
 #define LINK_INPUT_MAX (64u << 10) /* bytes of stdin in one LINK_INPUT */
 
@@ -59,7 +61,7 @@ enum link_type {
     LINK_SERVING = 64, /* link_serving: listeners are being accepted from; sent again when
                           `connections` goes 0 ↔ 1 */
     LINK_PONG,         /* link_header */
-    LINK_SPAWN,        /* link_spawn + spec memfd [+ stdin memfd] */
+    LINK_SPAWN,        /* link_spawn + the spec, as bytes or memfd [+ stdin memfd] */
     LINK_LOOK,         /* link_look: acknowledges output and arms the doorbell */
     LINK_DETACH,       /* link_job_ref: the opener is gone or reads no more; BLOCK becomes DROP */
     LINK_SIGNAL,       /* link_signal */
@@ -165,7 +167,7 @@ struct link_serving {
 /* ── spawn ── */
 
 enum link_spawn_flags {
-    LINK_SPAWN_STDIN = 1 << 0, /* the second fd becomes fd 0; else /dev/null */
+    LINK_SPAWN_STDIN = 1 << 0, /* the last fd becomes fd 0; else /dev/null */
     LINK_SPAWN_NO_NEW_PRIVS = 1 << 1,
     LINK_SPAWN_KILL_REST =
         1 << 2, /* kill descendants that outlive a leader which exits by itself */
@@ -174,6 +176,8 @@ enum link_spawn_flags {
     LINK_SPAWN_MAIN = 1 << 5, /* the PROGRAM of the command line (made by the supervisor itself) */
     LINK_SPAWN_STDIN_OPEN = 1 << 6, /* a pipe that LINK_INPUT writes; not with STDIN */
     LINK_SPAWN_PTY = 1 << 7, /* a terminal for all three; implies STDIN_OPEN. store[1].size is 0 */
+    LINK_SPAWN_SPEC_HERE = 1 << 8, /* the spec's bytes follow the struct, h.size counts them; else
+                                      it is the first fd. Since version 3 */
 };
 
 enum store_mode {
@@ -214,7 +218,8 @@ struct link_spawn {
 };
 
 /*
- * The spec memfd (sealed WRITE|SHRINK|GROW before it is sent, at most LINK_SPEC_MAX bytes): this
+ * The spec, in a memfd (sealed WRITE|SHRINK|GROW before it is sent, at most LINK_SPEC_MAX bytes)
+ * or, where it is short, in LINK_SPAWN itself, which saves a start the making of a file: this
  * header, then groups (uint32_t each), filter (struct sock_filter each, 8 bytes), then
  * NUL-terminated strings one after the other: `argc` arguments, `envc` of NAME=VALUE, `candidates`
  * paths to try in order as execvp(3) does, the cwd; then the facts: `facts` opaque bytes that come

@@ -86,7 +86,7 @@ static void on_closed(uv_handle_t *handle) {
 
     free(jobs->environ);
     msgpack_sbuffer_destroy(&jobs->facts);
-    msgpack_sbuffer_destroy(&jobs->spec);
+    msgpack_sbuffer_destroy(&jobs->spawn);
     free(jobs);
 }
 

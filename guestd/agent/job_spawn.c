@@ -1,4 +1,4 @@
-/* From an order to LINK_SPAWN: ids and tags, the sealed spec, the sealed stdin. */
+/* From an order to LINK_SPAWN: ids and tags, the spec, the sealed stdin. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,11 +92,14 @@ static int append_strings(struct job *job, const struct job_order *order, struct
     return 0;
 }
 
+/* Leaves LINK_SPAWN's head open, and puts the spec behind it. */
 static int append_spec(struct job *job, const struct job_order *order, struct slice facts,
                        msgpack_sbuffer *out) {
+    static const struct link_spawn open;
     struct link_spec spec = {.magic = LINK_SPEC_MAGIC, .facts = (uint32_t)facts.len};
-    int r = append(out, &spec, sizeof(spec));
+    int r = append(out, &open, sizeof(open));
 
+    r |= append(out, &spec, sizeof(spec));
     for (size_t i = 0; order->set_user && i < order->n_groups; i++)
         r |= append(out, &(uint32_t){order->groups[i]}, sizeof(uint32_t));
     spec.groups = order->set_user ? (uint32_t)order->n_groups : 0;
@@ -108,34 +111,54 @@ static int append_spec(struct job *job, const struct job_order *order, struct sl
         return r;
     if (append(out, facts.data, facts.len))
         return -ENOMEM;
-    memcpy(out->data, &spec, sizeof(spec));
-    return out->size > LINK_SPEC_MAX ? -E2BIG : 0;
+    memcpy(out->data + sizeof(open), &spec, sizeof(spec));
+    return out->size - sizeof(open) > LINK_SPEC_MAX ? -E2BIG : 0;
 }
 
-/* Opens nothing unless it opens both. Returns the number of fds, or -errno. */
-static int make_fds(struct job *job, const struct job_order *order, struct slice facts,
-                    int fds[2]) {
-    msgpack_sbuffer *spec = &job->jobs->spec;
-    int r = append_spec(job, order, facts, spec);
+/* A supervisor of the version before knows specs in files only. */
+static bool fits_here(const struct job *job, size_t len) {
+    return len <= LINK_SPEC_HERE_MAX && job->jobs->agent->hello.version >= 3;
+}
 
-    if (r == 0)
-        r = fds[0] = sealed("guestd-spec", spec->data, spec->size);
-    empty(spec);
-    if (r < 0)
-        return r;
+/* Opens nothing unless it opens all. Returns the number of fds, or -errno. */
+static int make_fds(const struct job_order *order, struct slice spec, bool here, int fds[2]) {
+    int n = 0;
+
+    if (!here) {
+        fds[0] = sealed("guestd-spec", spec.data, spec.len);
+        if (fds[0] < 0)
+            return fds[0];
+        n = 1;
+    }
     if (!order->input.data)
-        return 1;
-    fds[1] = sealed("guestd-stdin", order->input.data, order->input.len);
-    if (fds[1] >= 0)
-        return 2;
-    close(fds[0]);
-    return fds[1];
+        return n;
+    fds[n] = sealed("guestd-stdin", order->input.data, order->input.len);
+    if (fds[n] >= 0)
+        return n + 1;
+    if (n)
+        close(fds[0]);
+    return fds[n];
 }
 
-static int send_spawn(struct job *job, const struct job_order *order, struct slice facts) {
+static uint32_t flags_of(const struct job_order *order, bool here) {
+    return (order->input.data ? LINK_SPAWN_STDIN : 0) |
+           (order->no_new_privs ? LINK_SPAWN_NO_NEW_PRIVS : 0) |
+           (order->kill_rest ? LINK_SPAWN_KILL_REST : 0) |
+           (order->background ? 0 : LINK_SPAWN_FOREGROUND) |
+           (order->set_user ? LINK_SPAWN_SET_USER : 0) | (here ? LINK_SPAWN_SPEC_HERE : 0) |
+           (order->rows         ? LINK_SPAWN_PTY
+            : order->stdin_open ? LINK_SPAWN_STDIN_OPEN
+                                : 0);
+}
+
+/* `out`: a head that is open, and the spec. */
+static int send_whole(struct job *job, const struct job_order *order, msgpack_sbuffer *out) {
+    size_t len = out->size - sizeof(struct link_spawn);
+    bool here = fits_here(job, len);
     struct link_spawn message = {
-        .h = {LINK_SPAWN, sizeof(message)},
+        .h = {LINK_SPAWN, (uint32_t)(sizeof(message) + (here ? len : 0))},
         .job = job->id,
+        .flags = flags_of(order, here),
         .uid = order->uid,
         .gid = order->gid,
         .grace_ms = order->grace_ms,
@@ -147,22 +170,25 @@ static int send_spawn(struct job *job, const struct job_order *order, struct sli
         .limits = order->limits,
     };
     int fds[2] = {-1, -1};
-    int n = make_fds(job, order, facts, fds);
+    int n = make_fds(order, (struct slice){(uint8_t *)out->data + sizeof(message), len}, here, fds);
 
     if (n < 0)
         return n;
-    message.flags = (order->input.data ? LINK_SPAWN_STDIN : 0) |
-                    (order->no_new_privs ? LINK_SPAWN_NO_NEW_PRIVS : 0) |
-                    (order->kill_rest ? LINK_SPAWN_KILL_REST : 0) |
-                    (order->background ? 0 : LINK_SPAWN_FOREGROUND) |
-                    (order->set_user ? LINK_SPAWN_SET_USER : 0) |
-                    (order->rows         ? LINK_SPAWN_PTY
-                     : order->stdin_open ? LINK_SPAWN_STDIN_OPEN
-                                         : 0);
     memcpy(message.limit, order->limit, sizeof(message.limit));
+    memcpy(out->data, &message, sizeof(message));
     job_input_init(job, message.flags);
     jobs_forget_flush(job->jobs);
-    return link_send(job->jobs->agent->link, &message, fds, (unsigned)n);
+    return link_send(job->jobs->agent->link, out->data, fds, (unsigned)n);
+}
+
+static int send_spawn(struct job *job, const struct job_order *order, struct slice facts) {
+    msgpack_sbuffer *out = &job->jobs->spawn;
+    int r = append_spec(job, order, facts, out);
+
+    if (r == 0)
+        r = send_whole(job, order, out);
+    empty(out);
+    return r;
 }
 
 static int choose_tag(struct jobs *jobs, const char *wanted, char made[TAG_MADE_SIZE],

@@ -73,8 +73,8 @@ struct jobs {
     uv_timer_t feed_again;               /* or for the supervisor's memory */
     uint64_t unread;                     /* bytes of input that programs haven't taken */
     uint32_t counter;
-    const char **environ;        /* guestd's own, without what is its own business */
-    msgpack_sbuffer facts, spec; /* empty between two starts, their memory kept */
+    const char **environ;         /* guestd's own, without what is its own business */
+    msgpack_sbuffer facts, spawn; /* empty between two starts, their memory kept */
 };
 
 /* job.c: the table */

@@ -9,7 +9,6 @@
 #include "supervisor/child.h"
 #include "supervisor/clone.h"
 #include "supervisor/deadline.h"
-#include "supervisor/spec.h"
 #include "supervisor/terminal.h"
 
 #define PIPE_BYTES (256 << 10)
@@ -159,7 +158,7 @@ void birth_run(struct birth *birth) {
     birth->store = (struct store){.fd = -1};
     birth->stage = LINK_STAGE_NONE;
 
-    int err = spec_read(birth->spec, &spec);
+    int err = spec_read(&birth->spec, &spec);
     if (err == -E2BIG)
         birth->stage = LINK_STAGE_ARGS;
     if (err == 0)

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "supervisor/bounds.h"
+#include "supervisor/spec.h"
 #include "supervisor/store.h"
 
 /* What every birth shares; never changes once programs run. */
@@ -34,11 +35,11 @@ struct birth {
     uint32_t uid, gid;
     uint64_t size[2];
     uint32_t mode[2];
-    uint16_t rows, cols; /* of a terminal */
-    int spec;            /* memfd; the main loop's, which shows it to a new agent */
-    int input;           /* memfd; closed by birth_run. -1: none */
-    char group[24];      /* directory name under nursery->groups; empty: none */
-    bool group_is_new;   /* it has to be made first */
+    uint16_t rows, cols;     /* of a terminal */
+    struct spec_source spec; /* the main loop's, which shows it to a new agent */
+    int input;               /* memfd; closed by birth_run. -1: none */
+    char group[24];          /* directory name under nursery->groups; empty: none */
+    bool group_is_new;       /* it has to be made first */
     struct bounds bounds;
 
     _Atomic(pid_t) pid; /* 0 until there is a child */

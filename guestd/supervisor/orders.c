@@ -14,6 +14,7 @@
 #include "supervisor/send.h"
 #include "supervisor/settle.h"
 #include "supervisor/spawn.h"
+#include "supervisor/spec.h"
 #include "supervisor/state.h"
 #include "supervisor/tell.h"
 #include "supervisor/terminal.h"
@@ -40,10 +41,20 @@ union order {
     struct link_upgrade upgrade;
     struct link_speaks speaks;
     struct {
+        struct link_spawn head;
+        uint8_t bytes[LINK_SPEC_HERE_MAX];
+    } spec_here;
+    struct {
         struct link_input head;
         uint8_t bytes[LINK_INPUT_MAX];
     } input;
 };
+
+/* Bytes of a spec that follow their struct. */
+static size_t spec_here(const struct link_spawn *order) {
+    bool here = order->h.size >= sizeof *order && (order->flags & LINK_SPAWN_SPEC_HERE) != 0;
+    return here ? order->h.size - sizeof *order : 0;
+}
 
 /* 0: no order. */
 static size_t size_of(const union order *order) {
@@ -53,7 +64,8 @@ static size_t size_of(const union order *order) {
     case LINK_PONG:
         return sizeof(struct link_header);
     case LINK_SPAWN:
-        return sizeof(struct link_spawn);
+        return sizeof(struct link_spawn) +
+               (spec_here(&order->spawn) <= LINK_SPEC_HERE_MAX ? spec_here(&order->spawn) : 0);
     case LINK_LOOK:
         return sizeof(struct link_look);
     case LINK_DETACH:
@@ -209,6 +221,24 @@ static const char *take_input(struct supervisor *supervisor, const struct link_i
     return task != NULL ? input_take(task, order, bytes) : NULL;
 }
 
+static const char *take_spawn(struct supervisor *supervisor, const struct link_spawn *order,
+                              const int *fds, unsigned *n_fds) {
+    bool here = (order->flags & LINK_SPAWN_SPEC_HERE) != 0;
+    bool input = (order->flags & LINK_SPAWN_STDIN) != 0;
+    if (*n_fds != (unsigned)!here + input || (here && spec_here(order) == 0) ||
+        (order->flags & LINK_SPAWN_MAIN) != 0 ||
+        (input && (order->flags & LINK_SPAWN_STDIN_OPEN) != 0))
+        return "a start without its spec";
+    struct spec_source spec = SPEC_SOURCE_FD(here ? -1 : fds[0]);
+    if (here && spec_source_copy(order + 1, spec_here(order), &spec) < 0) {
+        spawn_refuse(supervisor, order->job, ENOMEM, LINK_STAGE_NONE);
+        return NULL;
+    }
+    int stdin_fd = input ? fds[*n_fds - 1] : -1;
+    *n_fds = 0;
+    return spawn_take(supervisor, order, &spec, stdin_fd);
+}
+
 /* Returns NULL or what is wrong with it. Takes over the fds only of a LINK_SPAWN or LINK_UPGRADE,
  * and sets *n_fds to 0 then. */
 static const char *obey(struct supervisor *supervisor, union order *order, ssize_t len,
@@ -225,14 +255,8 @@ static const char *obey(struct supervisor *supervisor, union order *order, ssize
         upgrade_take(supervisor, &order->upgrade, fds[0]);
         return NULL;
     }
-    if (order->h.type == LINK_SPAWN) {
-        unsigned wanted = (order->spawn.flags & LINK_SPAWN_STDIN) != 0 ? 2 : 1;
-        if (*n_fds != wanted || (order->spawn.flags & LINK_SPAWN_MAIN) != 0 ||
-            (wanted == 2 && (order->spawn.flags & LINK_SPAWN_STDIN_OPEN) != 0))
-            return "a start without its spec";
-        *n_fds = 0;
-        return spawn_take(supervisor, &order->spawn, fds[0], wanted == 2 ? fds[1] : -1);
-    }
+    if (order->h.type == LINK_SPAWN)
+        return take_spawn(supervisor, &order->spawn, fds, n_fds);
     if (*n_fds != 0)
         return "files nobody asked for";
     switch (order->h.type) {
@@ -332,7 +356,7 @@ static bool take_one(struct supervisor *supervisor) {
     else if (slow)
         wrong = "a file that is no memfd";
     else if ((header.msg_flags & MSG_CTRUNC) != 0 && order.h.type == LINK_SPAWN &&
-             len == sizeof order.spawn)
+             len >= (ssize_t)sizeof order.spawn)
         spawn_refuse(supervisor, order.spawn.job, EMFILE,
                      LINK_STAGE_NONE); /* we are out of fds: not its fault */
     else

@@ -78,29 +78,31 @@ static size_t put_facts(char *const argv[], char *facts, size_t size) {
     return len;
 }
 
-static int make_spec(struct supervisor *supervisor) {
+static int make_spec(struct supervisor *supervisor, struct spec_source *ret) {
     char *const *argv = supervisor->options->program;
     char mark[64], *candidates[CANDIDATES + 1];
     snprintf(mark, sizeof mark, "GUESTD_JOB=%016llx-%016llx",
              (unsigned long long)supervisor->job_nonce, (unsigned long long)PROGRAM_JOB);
     size_t size = LINK_FACTS_MAX;
     char *room = malloc(2 * size), **envp = make_environ(supervisor->cgroups ? NULL : mark);
-    int fd = -ENOMEM;
+    int err = -ENOMEM;
     if (room != NULL && envp != NULL) {
         find_candidates(argv[0], room, size, candidates);
-        fd = spec_make(argv, envp, candidates, room + size, put_facts(argv, room + size, size));
+        err =
+            spec_make(argv, envp, candidates, room + size, put_facts(argv, room + size, size), ret);
     }
     free(room);
     free(envp);
-    return fd;
+    return err;
 }
 
 void program_start(struct supervisor *supervisor) {
     if (supervisor->options->program == NULL)
         return;
-    int spec = make_spec(supervisor);
-    if (spec < 0) {
-        program_failed(supervisor, -spec);
+    struct spec_source spec;
+    int err = make_spec(supervisor, &spec);
+    if (err < 0) {
+        program_failed(supervisor, -err);
         return;
     }
     struct link_spawn order = {
@@ -109,7 +111,7 @@ void program_start(struct supervisor *supervisor) {
         .flags = LINK_SPAWN_MAIN | LINK_SPAWN_FOREGROUND,
         .grace_ms = supervisor->options->grace_ms,
     };
-    spawn_take(supervisor, &order, spec, -1);
+    spawn_take(supervisor, &order, &spec, -1);
     supervisor->program = task_find(&supervisor->tasks, PROGRAM_JOB);
     if (supervisor->program == NULL)
         program_failed(supervisor, EAGAIN);

@@ -69,7 +69,7 @@ static void on_born(struct chore *chore) {
         task_set_pid(task);
         fail(task, birth->err, birth->stage);
     }
-    close_fd(birth->spec);
+    spec_source_deinit(&birth->spec);
     free(birth);
 }
 
@@ -100,7 +100,7 @@ static void watch_stuck(struct supervisor *supervisor) {
 static void drop_birth(struct task *task) {
     deadline_cancel(&task->supervisor->loop.deadlines, &task->hung);
     give_group(task, false);
-    close_fd(task->birth->spec);
+    spec_source_deinit(&task->birth->spec);
     close_fd(task->birth->input);
     free(task->birth);
     task->birth = NULL;
@@ -149,8 +149,8 @@ static bool in_bounds(const struct link_spawn *order) {
            (!pty || (order->rows > 0 && order->cols > 0 && (order->flags & LINK_SPAWN_STDIN) == 0));
 }
 
-static struct birth *make_birth(struct task *task, const struct link_spawn *order, int spec,
-                                int input) {
+static struct birth *make_birth(struct task *task, const struct link_spawn *order,
+                                const struct spec_source *spec, int input) {
     struct birth *birth = calloc(1, sizeof *birth);
     if (birth == NULL)
         return NULL;
@@ -162,7 +162,7 @@ static struct birth *make_birth(struct task *task, const struct link_spawn *orde
         .gid = order->gid,
         .rows = order->rows,
         .cols = order->cols,
-        .spec = spec,
+        .spec = *spec,
         .input = input,
         .pidfd = -1,
         .bounds = bounds_of(order),
@@ -208,12 +208,12 @@ void spawn_admitted(struct task *task, bool admitted) {
 }
 
 /* 0, or -errno: nothing was taken. */
-static int submit(struct supervisor *supervisor, const struct link_spawn *order, int spec,
-                  int input) {
+static int submit(struct supervisor *supervisor, const struct link_spawn *order,
+                  const struct spec_source *spec, int input) {
     struct task *task = task_new(supervisor, order->job);
     if (task == NULL)
         return -ENOMEM;
-    task->flags = order->flags;
+    task->flags = order->flags & ~(uint32_t)LINK_SPAWN_SPEC_HERE; /* that is how it came */
     task->grace_ms = order->grace_ms;
     task->timeout_ms = order->timeout_ms < TIMEOUT_MAX_MS ? order->timeout_ms : TIMEOUT_MAX_MS;
     task->birth_chore.run = run_birth;
@@ -236,8 +236,8 @@ static int submit(struct supervisor *supervisor, const struct link_spawn *order,
     return 0;
 }
 
-const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *order, int spec,
-                       int input) {
+const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *order,
+                       struct spec_source *spec, int input) {
     const char *wrong = NULL;
     int err = 0;
     uint32_t stage = LINK_STAGE_NONE;
@@ -252,7 +252,7 @@ const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *o
     else
         err = submit(supervisor, order, spec, input);
     if (wrong != NULL || err < 0) {
-        close_fd(spec);
+        spec_source_deinit(spec);
         close_fd(input);
     }
     if (err < 0 && (order->flags & LINK_SPAWN_MAIN) == 0)

@@ -45,8 +45,8 @@ static char **take_strings(char **list, unsigned count, char **at) {
     return list + count + 1;
 }
 
-static int take_apart(struct spec *spec, size_t size) {
-    const struct link_spec *head = spec->bytes;
+static int take_apart(struct spec *spec, void *bytes, size_t size) {
+    const struct link_spec *head = bytes;
     int err = check(head, size);
     if (err < 0)
         return err;
@@ -55,7 +55,7 @@ static int take_apart(struct spec *spec, size_t size) {
     if (spec->argv == NULL)
         return -ENOMEM;
 
-    char *at = (char *)spec->bytes + sizeof *head;
+    char *at = (char *)bytes + sizeof *head;
     spec->groups = (const gid_t *)(void *)at;
     spec->n_groups = head->groups;
     at += head->groups * sizeof(gid_t);
@@ -72,7 +72,7 @@ static int take_apart(struct spec *spec, size_t size) {
     return 0;
 }
 
-int spec_read(int fd, struct spec *ret) {
+static int read_file(int fd, struct spec *spec) {
     /* The seals first: only a memfd has them, so nothing below can wait for a hung file system. */
     int seals = fcntl(fd, F_GET_SEALS);
     struct stat stat;
@@ -81,23 +81,66 @@ int spec_read(int fd, struct spec *ret) {
     if (stat.st_size > LINK_SPEC_MAX)
         return -E2BIG;
     size_t size = (size_t)stat.st_size;
-    struct spec spec = {.bytes = malloc(size + 1)};
-    if (spec.bytes == NULL)
+    spec->copy = malloc(size + 1);
+    if (spec->copy == NULL)
         return -ENOMEM;
-    ssize_t got = pread(fd, spec.bytes, size, 0);
-    int err = got == (ssize_t)size ? take_apart(&spec, size) : got < 0 ? -errno : -EINVAL;
-    if (err < 0) {
+    ssize_t got = pread(fd, spec->copy, size, 0);
+    if (got != (ssize_t)size)
+        return got < 0 ? -errno : -EINVAL;
+    return take_apart(spec, spec->copy, size);
+}
+
+int spec_read(const struct spec_source *source, struct spec *ret) {
+    struct spec spec = {0};
+    int err = source->fd >= 0 ? read_file(source->fd, &spec)
+                              : take_apart(&spec, source->bytes, source->len);
+    if (err < 0)
         spec_deinit(&spec);
-        return err;
-    }
-    *ret = spec;
-    return 0;
+    else
+        *ret = spec;
+    return err;
 }
 
 void spec_deinit(struct spec *spec) {
     free(spec->argv);
-    free(spec->bytes);
+    free(spec->copy);
     memset(spec, 0, sizeof *spec);
+}
+
+/* ── its source ── */
+
+int spec_source_copy(const void *bytes, size_t len, struct spec_source *ret) {
+    *ret = (struct spec_source){.fd = -1, .bytes = malloc(len), .len = len, .file = -1};
+    if (ret->bytes == NULL)
+        return -ENOMEM;
+    memcpy(ret->bytes, bytes, len);
+    return 0;
+}
+
+int spec_source_file(struct spec_source *source) {
+    if (source->fd >= 0 || source->file >= 0)
+        return source->fd >= 0 ? source->fd : source->file;
+    int fd = memfd_create("guestd-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err = fd < 0 ? -errno : 0;
+    if (err == 0 && pwrite(fd, source->bytes, source->len, 0) != (ssize_t)source->len)
+        err = -ENOMEM;
+    if (err == 0 && fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0)
+        err = -errno;
+    if (err < 0) {
+        if (fd >= 0)
+            close(fd);
+        return err;
+    }
+    return source->file = fd;
+}
+
+void spec_source_deinit(struct spec_source *source) {
+    if (source->fd >= 0)
+        close(source->fd);
+    if (source->file >= 0)
+        close(source->file);
+    free(source->bytes);
+    *source = (struct spec_source)SPEC_SOURCE_FD(-1);
 }
 
 /* ── making one ── */
@@ -120,7 +163,7 @@ static char *put(char *at, char *const list[]) {
 }
 
 int spec_make(char *const argv[], char *const envp[], char *const candidates[], const void *facts,
-              size_t facts_len) {
+              size_t facts_len, struct spec_source *ret) {
     struct strings args = measure(argv), envs = measure(envp), paths = measure(candidates);
     struct link_spec head = {
         .magic = LINK_SPEC_MAGIC,
@@ -139,15 +182,6 @@ int spec_make(char *const argv[], char *const envp[], char *const candidates[], 
     *at++ = 0;
     if (facts_len > 0)
         memcpy(at, facts, facts_len);
-
-    int fd = memfd_create("guestd-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int err = fd < 0 ? -errno : 0;
-    if (err == 0 && write(fd, bytes, size) != (ssize_t)size)
-        err = -EIO;
-    if (err == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-        err = -errno;
-    free(bytes);
-    if (err < 0 && fd >= 0)
-        close(fd);
-    return err < 0 ? err : fd;
+    *ret = (struct spec_source){.fd = -1, .bytes = bytes, .len = size, .file = -1};
+    return 0;
 }

@@ -61,8 +61,11 @@ static bool say(struct supervisor *supervisor, const void *message, size_t size,
 #define HEADER(TYPE, STRUCT) \
     { .type = (TYPE), .size = sizeof(STRUCT) }
 
-/* It is under way to its program: who asks for the same again must find it, not start another. */
+/* It is under way to its program: who asks for the same again must find it, not start another.
+ * Where no file can be had to say so, the agent is told once it has started. */
 static void pass_on(struct task *task) {
+    if (spec_source_file(&task->birth->spec) < 0)
+        return;
     task->generation = task->supervisor->keeper.generation;
     task->inherited = true;
     task_owe(task, OWED_JOB);
@@ -150,7 +153,7 @@ static bool tell_job(struct task *task) {
     if (task->state != TASK_STARTING)
         return say(task->supervisor, &message, sizeof message, task->store.fd);
     message.pid = 0;
-    return say(task->supervisor, &message, sizeof message, task->birth->spec);
+    return say(task->supervisor, &message, sizeof message, spec_source_file(&task->birth->spec));
 }
 
 static bool tell_spawned(struct task *task) {

@@ -19,13 +19,13 @@ static inline bool write_jobs_file(const struct rig *rig, const char *name, cons
     }
     if (file != NULL)
         fclose(file);
-    char *self = strstr(own, "/self");
-    if (self == NULL)
-        return false;
-    *self = 0;
+    char *moved = strstr(own, "/guestd-"); /* it may have had to leave where it was started */
+    if (moved != NULL)
+        *moved = 0;
     static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     for (unsigned i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s%s/jobs/%s", mounts[i], own, name);
+        snprintf(path, sizeof path, "%s%s/guestd-%016llx/jobs/%s", mounts[i], own,
+                 (unsigned long long)rig->hello.job_nonce, name);
         int fd = open(path, O_WRONLY | O_CLOEXEC);
         if (fd < 0)
             continue;

@@ -31,6 +31,10 @@ static int supervisor = -1;
 union heard {
     struct link_header h;
     struct link_spawn spawn;
+    struct {
+        struct link_spawn head;
+        uint8_t spec[LINK_SPEC_HERE_MAX];
+    } spawn_here;
     struct link_job_ref ref;
     struct link_signal signal;
 };
@@ -124,8 +128,9 @@ static inline struct seen watching(void) {
 
 /* ── a job, step by step ── */
 
-static inline int order(const char *tag, struct seen *seen, struct failure *failure) {
-    char *args[] = {"-l", NULL};
+static inline int order_with(const char *tag, const char *arg, struct seen *seen,
+                             struct failure *failure) {
+    char *args[] = {(char *)(uintptr_t)arg, NULL};
     struct strv strv = {1, args};
     struct job_order order = {.cmd = "ls",
                               .args = &strv,
@@ -141,16 +146,18 @@ static inline int order(const char *tag, struct seen *seen, struct failure *fail
     return jobs_start(agent.jobs, &order, &seen->watch, failure);
 }
 
+static inline int order(const char *tag, struct seen *seen, struct failure *failure) {
+    return order_with(tag, "-l", seen, failure);
+}
+
 /* Starts one and lets it run as `pid`; returns its id. */
 static inline uint64_t running(const char *tag, int32_t pid, struct seen *seen) {
     struct store_file file = store_file_make(STORE_HEAD, 4096, "", 0);
     struct failure failure;
-    int spec;
     uint64_t id;
 
     assert_int_equal(order(tag, seen, &failure), 0);
-    id = hear(LINK_SPAWN, &spec).spawn.job;
-    close(spec);
+    id = hear(LINK_SPAWN, NULL).spawn.job;
     say(&(struct link_spawned){.h = {LINK_SPAWNED, sizeof(struct link_spawned)},
                                .job = id,
                                .pid = pid,

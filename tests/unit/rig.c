@@ -327,7 +327,8 @@ static int seal(const void *bytes, size_t len) {
     return fd;
 }
 
-static int make_spec(const struct rig_job *job) {
+/* Freed by the caller. */
+static char *make_spec(const struct rig_job *job, size_t *ret_len) {
     static const char *const usual[] = {"PATH=/usr/local/bin:/usr/bin:/bin", NULL};
     const char *const path[] = {job->argv[0], NULL};
     char *bytes = malloc(1 << 20), *at = bytes + sizeof(struct link_spec);
@@ -345,9 +346,35 @@ static int make_spec(const struct rig_job *job) {
         at = add(at, job->facts, head.facts);
     }
     memcpy(bytes, &head, sizeof head);
-    int fd = seal(bytes, (size_t)(at - bytes));
-    free(bytes);
-    return fd;
+    *ret_len = (size_t)(at - bytes);
+    return bytes;
+}
+
+static void send_spawn(struct rig *rig, const struct rig_job *job, struct link_spawn order) {
+    struct {
+        struct link_spawn head;
+        char spec[LINK_SPEC_HERE_MAX];
+    } message;
+    size_t len;
+    char *spec = make_spec(job, &len);
+    int fds[2];
+    unsigned n_fds = 0;
+    if (len <= sizeof message.spec && !job->in_file) {
+        memcpy(message.spec, spec, len);
+        order.flags |= LINK_SPAWN_SPEC_HERE;
+        order.h.size += (uint32_t)len;
+    } else {
+        fds[n_fds++] = seal(spec, len);
+    }
+    if (job->input != NULL) {
+        fds[n_fds++] = seal(job->input, strlen(job->input));
+        order.flags |= LINK_SPAWN_STDIN;
+    }
+    message.head = order;
+    rig_send(rig, &message, order.h.size, fds, n_fds);
+    while (n_fds > 0)
+        close(fds[--n_fds]);
+    free(spec);
 }
 
 uint64_t rig_spawn(struct rig *rig, const struct rig_job *job) {
@@ -360,15 +387,7 @@ uint64_t rig_spawn(struct rig *rig, const struct rig_job *job) {
         if (order.store[c].size == 0 && !terminal)
             order.store[c].size = 64 << 10;
     }
-    int fds[2] = {make_spec(job), -1};
-    if (job->input != NULL) {
-        fds[1] = seal(job->input, strlen(job->input));
-        order.flags |= LINK_SPAWN_STDIN;
-    }
-    rig_send(rig, &order, sizeof order, fds, job->input != NULL ? 2 : 1);
-    close(fds[0]);
-    if (fds[1] >= 0)
-        close(fds[1]);
+    send_spawn(rig, job, order);
     return order.job;
 }
 

@@ -81,6 +81,7 @@ struct rig_job {
     unsigned n_groups;
     const char *input; /* stdin, or NULL */
     const char *facts;
+    bool in_file;            /* the spec comes as a memfd, though it is short */
     struct link_spawn order; /* sizes default to 64 KiB HEAD, a terminal's second to 0 */
 };
 /* Sends LINK_SPAWN; returns the job's id. */

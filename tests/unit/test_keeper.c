@@ -136,6 +136,23 @@ static void test_back_off(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+/* Specs that are said to come with the order: none, one byte too many, and one more as a file. */
+static void refuse_specs(struct rig *rig, int file) {
+    static const size_t lengths[] = {0, LINK_SPEC_HERE_MAX + 1, sizeof(struct link_spec)};
+    for (unsigned i = 0; i < 3; i++) {
+        struct {
+            struct link_spawn head;
+            char spec[LINK_SPEC_HERE_MAX + 1];
+        } message = {.head = {.job = 78,
+                              .flags = LINK_SPAWN_SPEC_HERE,
+                              .store = {{.size = 4096}, {.size = 4096}}}};
+        size_t size = sizeof message.head + lengths[i];
+        message.head.h = (struct link_header){LINK_SPAWN, (uint32_t)size};
+        rig_send(rig, &message, size, &file, i == 2);
+        rig_next_agent(rig, false);
+    }
+}
+
 /* Each message of the link cut short, too long, with fds nobody asked for, and plain noise: the
  * agent is replaced, the supervisor stays, and so does the job that runs all the while. */
 static void test_rubbish(void **state) {
@@ -179,6 +196,7 @@ static void test_rubbish(void **state) {
             rig_next_agent(&rig, false);
         }
     }
+    refuse_specs(&rig, null);
     close(null);
     check_works(&rig);
     assert_true(rig_alive(spawned.pid));
@@ -189,6 +207,27 @@ static uint64_t any(void) {
     static const uint64_t edges[] = {0,          1,          2,          4096,       65536,
                                      1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX, INT64_MAX};
     return random() % 3 == 0 ? (uint64_t)random() << 32 ^ (uint64_t)random() : edges[random() % 10];
+}
+
+static void send_with_file(struct rig *rig, struct link_spawn order, const char *spec, size_t len) {
+    int fd = memfd_create("rubbish", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_true(write(fd, spec, len) > 0);
+    if (random() % 8 != 0)
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
+    rig_send(rig, &order, sizeof order, &fd, 1);
+    close(fd);
+}
+
+static void send_with_bytes(struct rig *rig, struct link_spawn order, const char *spec,
+                            size_t len) {
+    struct {
+        struct link_spawn head;
+        char spec[200];
+    } message = {.head = order};
+    message.head.flags |= LINK_SPAWN_SPEC_HERE;
+    message.head.h.size += (uint32_t)len;
+    memcpy(message.spec, spec, len);
+    rig_send(rig, &message, message.head.h.size, NULL, 0);
 }
 
 /* Orders of the right shape with random numbers, and specs of random bytes. */
@@ -240,12 +279,11 @@ static void test_random_orders(void **state) {
         for (int j = 0; j < 3; j++)
             ((uint32_t *)&spec)[random() % 8] = (uint32_t)any();
         memcpy(bytes, &spec, sizeof spec);
-        int fd = memfd_create("rubbish", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        assert_true(write(fd, bytes, (size_t)(random() % 200) + 1) > 0);
-        if (random() % 8 != 0)
-            fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
-        rig_send(&rig, &order, sizeof order, &fd, 1);
-        close(fd);
+        size_t len = (size_t)(random() % 200) + 1;
+        if (i % 2 == 0)
+            send_with_file(&rig, order, bytes, len);
+        else
+            send_with_bytes(&rig, order, bytes, len);
         assert_int_not_equal(rig_expect(&rig, LINK_SPAWNED, order.job, NULL).spawned.err, 0);
     }
     assert_true(rig_alive(spawned.pid));

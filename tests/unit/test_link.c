@@ -1,37 +1,73 @@
 /* The agent's end of the link: what it sends, what it makes of what comes. */
 #include "link_rig.h"
 
-static void the_spec_is_sealed_and_whole(void **state) {
-    static const char want[] = "ls\0-l";
-    struct seen seen = watching();
-    struct failure failure;
+static void check_spec(const char *bytes, size_t len, const char *cmd) {
     struct facts *facts = NULL;
     struct link_spec spec;
-    char bytes[8192];
-    ssize_t len;
-    union heard heard;
-    int fd;
 
-    assert_int_equal(order("web", &seen, &failure), 0);
-    heard = hear(LINK_SPAWN, &fd);
-    assert_int_equal(heard.spawn.job, UINT64_C(7) << 32 | 1);
-    assert_int_equal(heard.spawn.flags, LINK_SPAWN_FOREGROUND);
-    assert_int_equal(heard.spawn.store[1].size, 4096);
-    assert_int_equal(fcntl(fd, F_GET_SEALS),
-                     F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-    len = pread(fd, bytes, sizeof(bytes), 0);
-    close(fd);
     memcpy(&spec, bytes, sizeof(spec));
     assert_int_equal(spec.magic, LINK_SPEC_MAGIC);
     assert_int_equal(spec.argc, 2);
     assert_true(spec.candidates > 1);
     assert_int_equal(len, sizeof(spec) + spec.strings + spec.facts);
-    assert_memory_equal(bytes + sizeof(spec), want, sizeof(want));
+    assert_string_equal(bytes + sizeof(spec), "ls");
+    assert_string_equal(bytes + sizeof(spec) + 3, cmd);
     assert_string_equal(bytes + sizeof(spec) + spec.strings - 5, "/tmp");
     assert_int_equal(facts_unpack(bytes + sizeof(spec) + spec.strings, spec.facts, &facts), 0);
     assert_string_equal(facts->tag, "web");
     free(facts);
+}
+
+static void check_head(const struct link_spawn *spawn, uint32_t flags) {
+    assert_int_equal(spawn->job, UINT64_C(7) << 32 | 1);
+    assert_int_equal(spawn->flags, LINK_SPAWN_FOREGROUND | flags);
+    assert_int_equal(spawn->store[1].size, 4096);
+}
+
+static void a_short_spec_comes_with_its_order(void **state) {
+    struct seen seen = watching();
+    struct failure failure;
+    union heard heard;
+    int fd;
+
+    assert_int_equal(order("web", &seen, &failure), 0);
+    heard = hear(LINK_SPAWN, &fd);
+    assert_int_equal(fd, -1);
+    check_head(&heard.spawn, LINK_SPAWN_SPEC_HERE);
+    check_spec((const char *)heard.spawn_here.spec, heard.h.size - sizeof(heard.spawn), "-l");
     job_unwatch(&seen.watch);
+}
+
+static void check_file(const char *arg) {
+    struct seen seen = watching();
+    struct failure failure;
+    char bytes[65536];
+    union heard heard;
+    ssize_t len;
+    int fd;
+
+    assert_int_equal(order_with("web", arg, &seen, &failure), 0);
+    heard = hear(LINK_SPAWN, &fd);
+    assert_int_equal(heard.h.size, sizeof(heard.spawn));
+    check_head(&heard.spawn, 0);
+    assert_int_equal(fcntl(fd, F_GET_SEALS),
+                     F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    len = pread(fd, bytes, sizeof(bytes), 0);
+    close(fd);
+    check_spec(bytes, (size_t)len, arg);
+    job_unwatch(&seen.watch);
+}
+
+static void a_long_spec_is_a_sealed_file(void **state) {
+    char arg[LINK_SPEC_HERE_MAX] = "";
+
+    memset(arg, 'x', sizeof(arg) - 1);
+    check_file(arg);
+}
+
+static void an_older_supervisor_gets_files(void **state) {
+    agent.hello.version = 2;
+    check_file("-l");
 }
 
 static void signalled(int err, void *arg) {
@@ -155,7 +191,9 @@ static void the_table_makes_up_for_lost_events(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define WITH_LINK(test) cmocka_unit_test_setup_teardown(test, set_up_and_serve, tear_down)
-        WITH_LINK(the_spec_is_sealed_and_whole),
+        WITH_LINK(a_short_spec_comes_with_its_order),
+        WITH_LINK(a_long_spec_is_a_sealed_file),
+        WITH_LINK(an_older_supervisor_gets_files),
         WITH_LINK(a_signal_is_answered),
         WITH_LINK(pings_are_answered_and_stopping_is_noted),
         WITH_LINK(a_full_link_loses_nothing),

@@ -138,6 +138,14 @@ static void test_starts_that_are_under_way(void **state) {
     assert_int_equal(rig_stop(&rig), 0);
 }
 
+static void check_facts(int spec, const char *facts) {
+    char bytes[8192];
+    ssize_t len = pread(spec, bytes, sizeof bytes, 0);
+    assert_int_equal(((struct link_spec *)(void *)bytes)->facts, strlen(facts));
+    assert_memory_equal(bytes + len - strlen(facts), facts, strlen(facts));
+    assert_true((fcntl(spec, F_GET_SEALS) & F_SEAL_WRITE) != 0);
+}
+
 /* A start that hangs (here: born into a frozen group) would be lost by an exec: one is waited for,
  * for a while, and one that has hung for long is a reason to refuse. */
 static void test_a_start_that_hangs(void **state) {
@@ -147,11 +155,15 @@ static void test_a_start_that_hangs(void **state) {
     rig_started(&rig, job, NULL);
     if (rig.hello.kill_tree != LINK_KILL_CGROUP || !write_jobs_file(&rig, "cgroup.freeze", "1"))
         skip();
-    uint64_t hung = rig_shell(&rig, "exec sleep 60", (struct link_spawn){0});
+    static const char *const argv[] = {"/bin/sleep", "60", NULL};
+    uint64_t hung = rig_spawn(&rig, &(struct rig_job){.argv = argv, .facts = "who it is"});
     upgrade(&rig, true);
     assert_int_equal(rig.hello.upgrade, LINK_UPGRADE_ROLLED_BACK);
     assert_int_equal(rig.hello.reexecs, 0);
-    assert_int_equal(rig_expect(&rig, LINK_JOB, hung, NULL).job.pid, 0);
+    int spec;
+    assert_int_equal(rig_expect(&rig, LINK_JOB, hung, &spec).job.pid, 0);
+    check_facts(spec, "who it is");
+    close(spec);
     assert_int_equal(order(&rig, "/proc/self/exe"), EBUSY);
     assert_true(write_jobs_file(&rig, "cgroup.freeze", "0"));
     rig_started(&rig, hung, NULL);

@@ -96,17 +96,24 @@ static void test_all_exit_codes(void **state) {
     }
 }
 
-static void test_input(void **state) {
-    struct rig *rig = *state;
+static void check_input(struct rig *rig, bool spec_in_file) {
     int store;
-    uint64_t job = rig_spawn(rig, &(struct rig_job){.argv = ARGV("/bin/cat"), .input = "hello\n"});
+    uint64_t job = rig_spawn(
+        rig,
+        &(struct rig_job){.argv = ARGV("/bin/cat"), .input = "hello\n", .in_file = spec_in_file});
     rig_started(rig, job, &store);
     rig_exited(rig, job);
     char *text = rig_output(store, 0, NULL, NULL);
     assert_string_equal(text, "hello\n");
     free(text);
     close(store);
-    check_shell(rig, "readlink /proc/self/fd/0; cat", 0, "/dev/null\n", "");
+}
+
+/* The file of stdin is the last, whether the spec is one too or not. */
+static void test_input(void **state) {
+    check_input(*state, false);
+    check_input(*state, true);
+    check_shell(*state, "readlink /proc/self/fd/0; cat", 0, "/dev/null\n", "");
 }
 
 /* umask, session, signals, fds, oom score, limits: contract §4, "Children start with". */
