@@ -2,7 +2,8 @@
  * server that doesn't answer. */
 #pragma once
 
-/* In a thread of its own. Where there can be none it stays open. */
+/* In a thread of its own, which has begun when this returns. Where there can be none it stays open.
+ */
 void close_apart(int fd);
 /* How many are under way. */
 unsigned apart_closing(void);
