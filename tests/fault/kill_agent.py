@@ -9,7 +9,6 @@ load.py is what it works at. SEED repeats a run's moments.
 import os
 import pathlib
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -18,28 +17,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests/e2e"), str(HERE.parents[1] / "proto/python")]
 
 import procs  # noqa: E402  (their imports need the path above)
+from killer import Killer  # noqa: E402
 from load import Load  # noqa: E402
 from server import SANITIZED, Guestd  # noqa: E402
 from until import SLOWER, until  # noqa: E402
 
 BACK_S = 0.1      # until a new agent answers
 RSS_ROOM = 2048   # KiB by which the supervisor may differ
-
-
-def kill_once(guestd):
-    """Kills the agent and returns how long nobody answered, in seconds."""
-    os.kill(guestd.agent(), signal.SIGKILL)
-    killed = time.monotonic()
-
-    def answers():
-        try:
-            with guestd.connect(resume=0) as client:
-                client.ping()
-                return True
-        except (ConnectionError, EOFError):  # the dead one had accepted it
-            return False
-    until(answers, "a new agent answers", 20)
-    return time.monotonic() - killed
 
 
 def private_kib(pid):
@@ -49,15 +33,16 @@ def private_kib(pid):
 
 def drive(deaths, guestd, folder, moment=random.Random(0)):
     """All of it against a fresh guestd; returns the waits for the next agent, and what went on meanwhile."""
-    kill_once(guestd)  # what is there from the second agent on only
-    fds = len(procs.fds(guestd.pid))
     waits, rss = [], []
-    with Load(guestd, folder) as load:
-        for _ in range(deaths):
-            time.sleep(moment.uniform(0, 0.3))
-            waits.append(kill_once(guestd))
-            rss.append(private_kib(guestd.pid))
-            load.check()
+    with Killer(guestd.address) as killer:
+        killer.kill(guestd.agent())  # what is there from the second agent on only
+        fds = len(procs.fds(guestd.pid))
+        with Load(guestd, folder) as load:
+            for _ in range(deaths):
+                time.sleep(moment.uniform(0, 0.3))
+                waits.append(killer.kill(guestd.agent()))
+                rss.append(private_kib(guestd.pid))
+                load.check()
     with guestd.connect() as client:
         assert client.info()["restarts"] == deaths + 1, "an agent died that nobody killed"
     until(lambda: not procs.zombies(guestd.pid), "no zombie is left")
