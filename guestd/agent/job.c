@@ -135,8 +135,8 @@ void job_started(struct job *job, int32_t pid, double at) {
 }
 
 void job_close_view(struct job *job) {
-    for (unsigned c = 0; c < 2 && job->view.base; c++)
-        job->end[c] = view_end(&job->view, c);
+    for (unsigned c = 0; c < 2; c++)
+        job->end[c] = job_end(job, c);
     view_close(&job->view);
 }
 
@@ -308,5 +308,5 @@ bool job_stdin_taken(const struct job *job, uint64_t *ret) {
 }
 
 uint64_t job_end(const struct job *job, unsigned c) {
-    return job->view.base ? view_end(&job->view, c) : job->end[c];
+    return job->view.base || job->view.over ? view_end(&job->view, c) : job->end[c];
 }

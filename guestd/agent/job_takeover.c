@@ -59,13 +59,14 @@ static struct job *make(struct jobs *jobs, const struct link_job *message, struc
 }
 
 static int take_over(struct jobs *jobs, const struct link_job *message, int fd) {
+    static uint8_t facts[LINK_FACTS_MAX];
     struct view view = {0};
-    int r = view_open(fd, &view);
+    int r = message->exited ? view_open_ended(fd, &view) : view_open(fd, &view);
     struct job *job;
 
     if (r == -EBADMSG)
         return r;
-    job = make(jobs, message, view_facts(&view));
+    job = make(jobs, message, view_read_facts(fd, facts));
     if (!job) {
         view_close(&view);
         return -ENOMEM;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct store_head *head(const struct view *view) {
     return (const struct store_head *)view->base;
@@ -27,23 +28,69 @@ static bool plausible(const struct store_head *store, uint64_t total) {
            within(store->ring[1].at, store->ring[1].size, total);
 }
 
-int view_open(int fd, struct view *ret) {
+/* How long the store is: a head at least. Or -errno. */
+static int64_t length(int fd) {
     struct stat st;
-    void *base;
 
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (st.st_size < (off_t)sizeof(struct store_head))
-        return -EBADMSG;
-    base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    return st.st_size < (off_t)sizeof(struct store_head) ? -EBADMSG : st.st_size;
+}
+
+static int map(int fd, size_t len, struct view *ret) {
+    void *base = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+
     if (base == MAP_FAILED)
         return -errno;
-    if (!plausible(base, (uint64_t)st.st_size)) {
-        munmap(base, (size_t)st.st_size);
-        return -EBADMSG;
-    }
-    *ret = (struct view){.base = base, .len = (size_t)st.st_size};
+    ret->base = base;
+    ret->len = len;
     return 0;
+}
+
+int view_open(int fd, struct view *ret) {
+    int64_t len = length(fd);
+    int r = len < 0 ? (int)len : map(fd, (size_t)len, ret);
+
+    if (r == 0 && !plausible(head(ret), ret->len)) {
+        view_close(ret);
+        r = -EBADMSG;
+    }
+    return r;
+}
+
+static bool read_head(int fd, struct store_head *ret) {
+    return pread(fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret);
+}
+
+static bool ended(const struct store_head *store) {
+    return store->ring[0].eof && store->ring[1].eof;
+}
+
+int view_open_ended(int fd, struct view *ret) {
+    int64_t len = length(fd);
+    struct view view = {0};
+    struct store_head store;
+    bool kept = false;
+    int r = 0;
+
+    if (len < 0)
+        return (int)len;
+    /* Again: of what had just ended, the first look may have the end of before. */
+    if (!read_head(fd, &store) || (ended(&store) && !read_head(fd, &store)) ||
+        !plausible(&store, (uint64_t)len))
+        return -EBADMSG;
+    view.over = ended(&store);
+    for (unsigned c = 0; c < 2; c++) {
+        view.blocks |= store.ring[c].mode == STORE_BLOCK;
+        view.end[c] = store.ring[c].end;
+        view.oldest[c] = store.ring[c].oldest;
+        kept |= view.end[c] > view.oldest[c];
+    }
+    if (kept || !view.over)
+        r = map(fd, (size_t)len, &view);
+    if (r == 0)
+        *ret = view;
+    return r;
 }
 
 void view_close(struct view *view) {
@@ -57,13 +104,24 @@ void view_rest(const struct view *view) {
         madvise((void *)view->base, view->len, MADV_DONTNEED);
 }
 
-struct slice view_facts(const struct view *view) {
-    if (!view->base)
+struct slice view_read_facts(int fd, uint8_t *room) {
+    struct store_head store;
+    ssize_t n = pread(fd, room, STORE_PAGE, 0);
+
+    if (n < (ssize_t)sizeof(store))
         return (struct slice){0};
-    return (struct slice){view->base + head(view)->facts_at, (size_t)head(view)->facts_len};
+    memcpy(&store, room, sizeof(store));
+    if (within(store.facts_at, store.facts_len, (uint64_t)n))
+        return (struct slice){room + store.facts_at, (size_t)store.facts_len};
+    if (store.facts_len > LINK_FACTS_MAX ||
+        pread(fd, room, store.facts_len, (off_t)store.facts_at) != (ssize_t)store.facts_len)
+        return (struct slice){0};
+    return (struct slice){room, (size_t)store.facts_len};
 }
 
 uint64_t view_end(const struct view *view, unsigned c) {
+    if (view->over)
+        return view->end[c];
     return view->base ? atomic_load_explicit(&ring(view, c)->end, memory_order_acquire) : 0;
 }
 
@@ -72,10 +130,13 @@ uint64_t view_size(const struct view *view, unsigned c) {
 }
 
 bool view_eof(const struct view *view, unsigned c) {
-    return !view->base || atomic_load_explicit(&ring(view, c)->eof, memory_order_acquire);
+    return view->over || !view->base ||
+           atomic_load_explicit(&ring(view, c)->eof, memory_order_acquire);
 }
 
 bool view_blocks(const struct view *view) {
+    if (view->over)
+        return view->blocks;
     for (unsigned c = 0; view->base && c < 2; c++)
         if (atomic_load_explicit(&ring(view, c)->mode, memory_order_relaxed) == STORE_BLOCK)
             return true;
@@ -91,6 +152,8 @@ bool view_keeps_head(const struct view *view, unsigned c) {
 }
 
 uint64_t view_oldest(const struct view *view, unsigned c) {
+    if (view->over)
+        return view->oldest[c];
     return view->base ? atomic_load_explicit(&ring(view, c)->oldest, memory_order_acquire) : 0;
 }
 

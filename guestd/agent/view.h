@@ -14,18 +14,29 @@
 struct view {
     const uint8_t *base; /* NULL: nothing is mapped, every stream is empty */
     size_t len;
+    bool over; /* view_open_ended found both streams at their ends: then these hold */
+    bool blocks;
+    uint64_t end[2], oldest[2];
 };
 
 /* Maps a store after its head was held against its size; the fd stays the caller's. Returns 0,
  * -EBADMSG or -errno. */
 int view_open(int fd, struct view *ret);
+/*
+ * The same for a job that has exited, without touching the mapping: that takes a page and a page
+ * table each, of which an agent that takes over a thousand records needs none before somebody asks.
+ * Where nothing was kept, nothing is mapped.
+ */
+int view_open_ended(int fd, struct view *ret);
 /* Takes a zeroed or open view; leaves it zeroed. */
 void view_close(struct view *view);
 /* Gives the pages back to the store until they are read again: a record that is only kept costs
  * this process nothing. */
 void view_rest(const struct view *view);
 
-struct slice view_facts(const struct view *view);
+/* The facts in a store, read into `room`: it is of LINK_FACTS_MAX bytes. None where there is no
+ * store. */
+struct slice view_read_facts(int fd, uint8_t *room);
 
 /* c: 0 stdout, 1 stderr. Bytes read so far; the first that is still kept; whether more can come. */
 uint64_t view_end(const struct view *view, unsigned c);

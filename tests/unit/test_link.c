@@ -174,6 +174,29 @@ static void jobs_are_taken_over(void **state) {
     assert_int_equal(jobs_running(agent.jobs), 2);
 }
 
+/* Such a store isn't even mapped. */
+static void what_a_store_did_not_keep_is_counted(void **state) {
+    struct store_file file = store_file_make(STORE_DROP, 4096, "", 0);
+    const struct job *job;
+
+    file.head->ring[0].end = file.head->ring[0].oldest = 7;
+    file.head->ring[0].eof = file.head->ring[1].eof = 1;
+    say(&(struct link_job){.h = {LINK_JOB, sizeof(struct link_job)},
+                           .job = 1,
+                           .pid = 53,
+                           .exited = 1,
+                           .started_at = 1,
+                           .result = {.exited_at = agent_now()}},
+        file.fd);
+    store_file_close(&file);
+    say(&(struct link_header){LINK_JOBS_END, sizeof(struct link_header)}, -1);
+    assert_int_equal(link_start(&agent), 0);
+    job = jobs_by_pid_find(agent.jobs, 53);
+    assert_null(job->view.base);
+    assert_int_equal(job_end(job, 0), 7);
+    assert_int_equal(job_end(job, 1), 0);
+}
+
 /* A full link dropped LINK_SPAWNED and LINK_EXITED: the table says it all. */
 static void the_table_makes_up_for_lost_events(void **state) {
     struct seen seen = watching();
@@ -199,6 +222,7 @@ int main(void) {
         WITH_LINK(a_full_link_loses_nothing),
         WITH_LINK(the_table_makes_up_for_lost_events),
         cmocka_unit_test_setup_teardown(jobs_are_taken_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_store_did_not_keep_is_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_are_remembered_in_whatever_order_they_are_told,
                                         set_up, tear_down),
     };

@@ -1,9 +1,11 @@
 /* Reading a store: heads, rings that went around, and one that is overwritten meanwhile. */
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@ static struct view open_view(const struct store_file *file) {
 static void a_head_keeps_the_first_bytes(void **state) {
     struct store_file file = store_file_make(STORE_HEAD, 4, "facts", 5);
     struct view view = open_view(&file);
+    uint8_t facts[LINK_FACTS_MAX];
     struct slice bytes;
 
     store_file_write(&file, 1, "abcdef");
@@ -32,8 +35,8 @@ static void a_head_keeps_the_first_bytes(void **state) {
     assert_int_equal(bytes.len, 4);
     assert_memory_equal(bytes.data, "abcd", 4);
     assert_int_equal(view_peek(&view, 1, 5, 6).len, 0);
-    assert_int_equal(view_facts(&view).len, 5);
-    assert_memory_equal(view_facts(&view).data, "facts", 5);
+    assert_int_equal(view_read_facts(file.fd, facts).len, 5);
+    assert_memory_equal(facts, "facts", 5);
     view_close(&view);
     store_file_close(&file);
 }
@@ -76,6 +79,61 @@ static void resting_loses_nothing(void **state) {
     assert_false(view_eof(&view, 0));
     file.head->ring[0].eof = 1;
     assert_true(view_eof(&view, 0));
+    view_close(&view);
+    store_file_close(&file);
+}
+
+static size_t pages_touched(const struct view *view) {
+    char path[64], line[256];
+    size_t kib = SIZE_MAX;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/smaps");
+    file = fopen(path, "re");
+    for (bool here = false; file && fgets(line, sizeof(line), file);) {
+        uintptr_t from;
+
+        if (sscanf(line, "%" SCNxPTR "-", &from) == 1 && strchr(line, '-') < line + 20)
+            here = from == (uintptr_t)view->base;
+        if (here && sscanf(line, "Rss: %zu", &kib) == 1)
+            break;
+    }
+    fclose(file);
+    return kib / 4;
+}
+
+/* Of a thousand records that are taken over, nobody may ever ask for one. */
+static void one_that_has_ended_is_known_untouched(void **state) {
+    struct store_file file = store_file_make(STORE_DROP, 4096, "", 0);
+    struct view view = {0};
+
+    for (int i = 0; i < 2000; i++)
+        store_file_write(&file, 1, "abc");
+    file.head->ring[0].eof = file.head->ring[1].eof = 1;
+    assert_int_equal(view_open_ended(file.fd, &view), 0);
+    assert_int_equal(view_end(&view, 1), 6000);
+    assert_int_equal(view_oldest(&view, 1), 6000 - 4096);
+    assert_int_equal(view_end(&view, 0), 0);
+    assert_true(view_eof(&view, 0) && view_eof(&view, 1));
+    assert_false(view_blocks(&view));
+    assert_int_equal(pages_touched(&view), 0);
+    assert_memory_equal(view_peek(&view, 1, 5997, 6000).data, "abc", 3);
+    assert_true(pages_touched(&view) > 0);
+    view_close(&view);
+    store_file_close(&file);
+}
+
+/* Somebody still holds a pipe of a job that has exited. */
+static void one_that_goes_on_is_looked_at_each_time(void **state) {
+    struct store_file file = store_file_make(STORE_BLOCK, 4096, "", 0);
+    struct view view = {0};
+
+    file.head->ring[0].eof = 1;
+    assert_int_equal(view_open_ended(file.fd, &view), 0);
+    assert_false(view_eof(&view, 1));
+    assert_true(view_blocks(&view));
+    store_file_write(&file, 1, "abc");
+    assert_int_equal(view_end(&view, 1), 3);
     view_close(&view);
     store_file_close(&file);
 }
@@ -134,6 +192,8 @@ static void a_head_that_lies_is_refused(void **state) {
         }
         assert_int_equal(view_open(file.fd, &view), -EBADMSG);
         assert_null(view.base);
+        assert_int_equal(view_open_ended(file.fd, &view), -EBADMSG);
+        assert_null(view.base);
         store_file_close(&file);
     }
 }
@@ -144,6 +204,8 @@ int main(void) {
         cmocka_unit_test(a_ring_goes_around),
         cmocka_unit_test(what_was_overwritten_is_not_believed),
         cmocka_unit_test(resting_loses_nothing),
+        cmocka_unit_test(one_that_has_ended_is_known_untouched),
+        cmocka_unit_test(one_that_goes_on_is_looked_at_each_time),
         cmocka_unit_test(without_a_mapping_all_is_empty),
         cmocka_unit_test(a_store_of_another_version_is_read),
         cmocka_unit_test(a_head_that_lies_is_refused),
