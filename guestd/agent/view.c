@@ -42,8 +42,7 @@ static int map(int fd, size_t len, struct view *ret) {
 
     if (base == MAP_FAILED)
         return -errno;
-    ret->base = base;
-    ret->len = len;
+    *ret = (struct view){.base = base, .len = len};
     return 0;
 }
 
@@ -68,9 +67,8 @@ static bool ended(const struct store_head *store) {
 
 int view_open_ended(int fd, struct view *ret) {
     int64_t len = length(fd);
-    struct view view = {0};
+    bool over, kept = false, blocks = false;
     struct store_head store;
-    bool kept = false;
     int r = 0;
 
     if (len < 0)
@@ -79,18 +77,23 @@ int view_open_ended(int fd, struct view *ret) {
     if (!read_head(fd, &store) || (ended(&store) && !read_head(fd, &store)) ||
         !plausible(&store, (uint64_t)len))
         return -EBADMSG;
-    view.over = ended(&store);
+    over = ended(&store);
     for (unsigned c = 0; c < 2; c++) {
-        view.blocks |= store.ring[c].mode == STORE_BLOCK;
-        view.end[c] = store.ring[c].end;
-        view.oldest[c] = store.ring[c].oldest;
-        kept |= view.end[c] > view.oldest[c];
+        blocks |= store.ring[c].mode == STORE_BLOCK;
+        kept |= store.ring[c].end > store.ring[c].oldest;
     }
-    if (kept || !view.over)
-        r = map(fd, (size_t)len, &view);
-    if (r == 0)
-        *ret = view;
-    return r;
+    *ret = (struct view){0};
+    if (kept || !over)
+        r = map(fd, (size_t)len, ret);
+    if (r < 0)
+        return r;
+    ret->over = over;
+    ret->blocks = blocks;
+    for (unsigned c = 0; c < 2; c++) {
+        ret->end[c] = store.ring[c].end;
+        ret->oldest[c] = store.ring[c].oldest;
+    }
+    return 0;
 }
 
 void view_close(struct view *view) {
