@@ -92,12 +92,12 @@ static int append_strings(struct job *job, const struct job_order *order, struct
     return 0;
 }
 
-/* Leaves LINK_SPAWN's head open, and puts the spec behind it. */
+/* Leaves room for LINK_SPAWN's head, and puts the spec behind it. */
 static int append_spec(struct job *job, const struct job_order *order, struct slice facts,
                        msgpack_sbuffer *out) {
-    static const struct link_spawn open;
+    static const struct link_spawn blank;
     struct link_spec spec = {.magic = LINK_SPEC_MAGIC, .facts = (uint32_t)facts.len};
-    int r = append(out, &open, sizeof(open));
+    int r = append(out, &blank, sizeof(blank));
 
     r |= append(out, &spec, sizeof(spec));
     for (size_t i = 0; order->set_user && i < order->n_groups; i++)
@@ -111,8 +111,8 @@ static int append_spec(struct job *job, const struct job_order *order, struct sl
         return r;
     if (append(out, facts.data, facts.len))
         return -ENOMEM;
-    memcpy(out->data + sizeof(open), &spec, sizeof(spec));
-    return out->size - sizeof(open) > LINK_SPEC_MAX ? -E2BIG : 0;
+    memcpy(out->data + sizeof(blank), &spec, sizeof(spec));
+    return out->size - sizeof(blank) > LINK_SPEC_MAX ? -E2BIG : 0;
 }
 
 /* A supervisor of the version before knows specs in files only. */
@@ -151,7 +151,7 @@ static uint32_t flags_of(const struct job_order *order, bool here) {
                                 : 0);
 }
 
-/* `out`: a head that is open, and the spec. */
+/* `out`: room for the head, and the spec. */
 static int send_whole(struct job *job, const struct job_order *order, msgpack_sbuffer *out) {
     size_t len = out->size - sizeof(struct link_spawn);
     bool here = fits_here(job, len);

@@ -57,8 +57,12 @@ int view_open(int fd, struct view *ret) {
     return r;
 }
 
-static bool read_head(int fd, struct store_head *ret) {
-    return pread(fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret);
+static int read_head(int fd, struct store_head *ret) {
+    ssize_t n = pread(fd, ret, sizeof(*ret), 0);
+
+    if (n < 0)
+        return -errno;
+    return n == (ssize_t)sizeof(*ret) ? 0 : -EBADMSG;
 }
 
 static bool ended(const struct store_head *store) {
@@ -69,14 +73,15 @@ int view_open_ended(int fd, struct view *ret) {
     int64_t len = length(fd);
     bool over, kept = false, blocks = false;
     struct store_head store;
-    int r = 0;
+    int r = len < 0 ? (int)len : read_head(fd, &store);
 
-    if (len < 0)
-        return (int)len;
-    /* Again: of what had just ended, the first look may have the end of before. */
-    if (!read_head(fd, &store) || (ended(&store) && !read_head(fd, &store)) ||
-        !plausible(&store, (uint64_t)len))
-        return -EBADMSG;
+    /* Again: a copy may have `end` of before an `eof` that it has too. From the eof on it stays. */
+    if (r == 0 && ended(&store))
+        r = read_head(fd, &store);
+    if (r == 0 && !plausible(&store, (uint64_t)len))
+        r = -EBADMSG;
+    if (r < 0)
+        return r;
     over = ended(&store);
     for (unsigned c = 0; c < 2; c++) {
         blocks |= store.ring[c].mode == STORE_BLOCK;

@@ -11,26 +11,18 @@
 
 #define STACK_BYTES (64u << 10)
 #define BEGUN_NS (50 * MS_NS)
+#define LOOKS 20
 
-static atomic_uint closing;
+static atomic_uint started, begun, closing;
 
 static void *run(void *fd) {
+    begun++;
     close((int)(intptr_t)fd);
     closing--;
     return NULL;
 }
 
-/*
- * Until the number is free: the first thing that close(2) does, before it may wait. A child made
- * before that would hold the file too, and wait for it in its exec. A busy machine, or a thread
- * that takes the number at once, must not keep us for long.
- */
-static void await_begin(int fd) {
-    for (int64_t until = clock_now() + BEGUN_NS; fcntl(fd, F_GETFD) >= 0 && clock_now() < until;)
-        sched_yield();
-}
-
-void close_apart(int fd) {
+static void start(int fd) {
     pthread_t thread;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -38,10 +30,30 @@ void close_apart(int fd) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     closing++;
     if (pthread_create(&thread, &attributes, run, (void *)(intptr_t)fd) == 0)
-        await_begin(fd);
+        started++;
     else
         closing--;
     pthread_attr_destroy(&attributes);
+}
+
+/*
+ * Until the numbers are free, which is the first thing that close(2) does, before it may wait: a
+ * child that is made before would hold the file too, and wait for it in its exec. A busy machine
+ * must not keep us for long, nor a thread that takes a number again at once.
+ */
+static void await_begin(const int *fds, unsigned count) {
+    for (int64_t until = clock_now() + BEGUN_NS; begun != started && clock_now() < until;)
+        sched_yield();
+    for (unsigned i = 0; i < count; i++) {
+        for (int looks = 0; looks < LOOKS && fcntl(fds[i], F_GETFD) >= 0; looks++)
+            sched_yield();
+    }
+}
+
+void close_apart(const int *fds, unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        start(fds[i]);
+    await_begin(fds, count);
 }
 
 unsigned apart_closing(void) {

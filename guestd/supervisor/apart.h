@@ -2,8 +2,11 @@
  * server that doesn't answer. */
 #pragma once
 
-/* In a thread of its own, which has begun when this returns. Where there can be none it stays open.
+/*
+ * Each in a thread of its own. When this returns they aren't ours any more, so that children made
+ * from here on don't inherit them: unless the machine is too busy to begin within 50 ms, or there
+ * can be no thread; then it stays open.
  */
-void close_apart(int fd);
+void close_apart(const int *fds, unsigned count);
 /* How many are under way. */
 unsigned apart_closing(void);

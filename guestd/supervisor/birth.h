@@ -1,8 +1,8 @@
 /*
  * A birth: one program started, from the spec to its exec, on a spawn thread (the caller of
  * birth_run waits for the exec). The main loop fills the first half, lends it to a thread, and
- * reads the second half when it is done; of a birth that is under way it may read only `pid` and
- * `pidfd`.
+ * reads the second half when it is done; of a birth that is under way it may read only `pid`,
+ * `pidfd`, and `spec`, of which both only read what it came as.
  */
 #pragma once
 

@@ -109,7 +109,7 @@ static void close_link(struct supervisor *supervisor) {
     if (keeper->link.fd < 0)
         return;
     loop_remove(&supervisor->loop, &keeper->link);
-    close_apart(keeper->link.fd); /* with whatever files are still in it */
+    close_apart(&keeper->link.fd, 1); /* with whatever files are still in it */
     keeper->link.fd = -1;
     keeper->greeted = keeper->blocked = false;
     deadline_cancel(&supervisor->loop.deadlines, &keeper->retry);

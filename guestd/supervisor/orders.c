@@ -312,6 +312,18 @@ static bool is_memfd(int fd) {
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
+static void close_all(int *fds, unsigned count) {
+    unsigned slow = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (is_memfd(fds[i]))
+            close(fds[i]);
+        else
+            fds[slow++] = fds[i];
+    }
+    if (slow > 0)
+        close_apart(fds, slow);
+}
+
 static unsigned take_fds(struct msghdr *header, int fds[FDS_MAX]) {
     unsigned count = 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
@@ -362,8 +374,7 @@ static bool take_one(struct supervisor *supervisor) {
     else
         wrong = listens(&supervisor->keeper) ? obey(supervisor, &order, len, fds, &n_fds)
                                              : "it orders without end, and reads nothing";
-    for (unsigned i = 0; i < n_fds; i++)
-        is_memfd(fds[i]) ? (void)close(fds[i]) : close_apart(fds[i]);
+    close_all(fds, n_fds);
     if (len <= 0)
         keeper_lost(supervisor);
     else if (wrong != NULL)

@@ -262,6 +262,8 @@ const char *spawn_take(struct supervisor *supervisor, const struct link_spawn *o
 
 /* By a task that failed at once: many that a full link holds up are not the agent's end. */
 void spawn_refuse(struct supervisor *supervisor, uint64_t job, int err, uint32_t stage) {
+    if (job == 0 || task_find(&supervisor->tasks, job) != NULL)
+        return; /* whose answer would it be? */
     struct task *task = task_new(supervisor, job);
     if (task == NULL)
         keeper_kill(supervisor, "no memory for its answers");

@@ -35,7 +35,7 @@ struct spec {
 
 /* Copies the bytes. 0 or -ENOMEM. */
 int spec_source_copy(const void *bytes, size_t len, struct spec_source *ret);
-/* The memfd that shows it to a new agent, the source's; or -errno. */
+/* The memfd that shows it to a new agent; it stays the source's. Or -errno. */
 int spec_source_file(struct spec_source *source);
 void spec_source_deinit(struct spec_source *source);
 

@@ -31,8 +31,9 @@ static bool facts_are_small(size_t facts_len) {
  * Twice: little output is written through a window that is small, and the mapping of the whole,
  * which no output must lack later, stays untouched. Where unmapping frees a page table, every
  * processor that has run one of our threads is interrupted, which costs more than all else that a
- * store does. So 32 MiB aren't to be touched for a byte, and the window comes first: among what is
- * mapped already it shares a table with what stays, below the whole it would share one with that.
+ * store does. So 32 MiB aren't to be touched for a byte, and the window comes first: the kernel
+ * maps from the top down, so that it lies among what is mapped already and shares a table with what
+ * stays. Below the whole it would share one with that.
  */
 static int map(struct store *store) {
     store->window = store->mapped < WINDOW ? store->mapped : WINDOW;

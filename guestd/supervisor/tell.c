@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "supervisor/note.h"
 #include "supervisor/settle.h"
 #include "supervisor/state.h"
 #include "version.h"
@@ -62,10 +63,15 @@ static bool say(struct supervisor *supervisor, const void *message, size_t size,
     { .type = (TYPE), .size = sizeof(STRUCT) }
 
 /* It is under way to its program: who asks for the same again must find it, not start another.
- * Where no file can be had to say so, the agent is told once it has started. */
+ * Where no file can be had to show it, the agent learns of it when it has started, and a repeat
+ * that comes before starts another. */
 static void pass_on(struct task *task) {
-    if (spec_source_file(&task->birth->spec) < 0)
+    int err = spec_source_file(&task->birth->spec);
+    if (err < 0) {
+        note("job %llx: the new agent can't be told that it starts: %s",
+             (unsigned long long)task->job, strerror(-err));
         return;
+    }
     task->generation = task->supervisor->keeper.generation;
     task->inherited = true;
     task_owe(task, OWED_JOB);

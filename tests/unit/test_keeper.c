@@ -137,7 +137,8 @@ static void test_back_off(void **state) {
 }
 
 /* Specs that are said to come with the order: none, one byte too many, and one more as a file. */
-static void refuse_specs(struct rig *rig, int file) {
+static void refuse_specs(struct rig *rig) {
+    int file = memfd_create("spec", MFD_CLOEXEC);
     static const size_t lengths[] = {0, LINK_SPEC_HERE_MAX + 1, sizeof(struct link_spec)};
     for (unsigned i = 0; i < 3; i++) {
         struct {
@@ -151,6 +152,7 @@ static void refuse_specs(struct rig *rig, int file) {
         rig_send(rig, &message, size, &file, i == 2);
         rig_next_agent(rig, false);
     }
+    close(file);
 }
 
 /* Each message of the link cut short, too long, with fds nobody asked for, and plain noise: the
@@ -196,7 +198,7 @@ static void test_rubbish(void **state) {
             rig_next_agent(&rig, false);
         }
     }
-    refuse_specs(&rig, null);
+    refuse_specs(&rig);
     close(null);
     check_works(&rig);
     assert_true(rig_alive(spawned.pid));

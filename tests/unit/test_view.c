@@ -24,7 +24,6 @@ static struct view open_view(const struct store_file *file) {
 static void a_head_keeps_the_first_bytes(void **state) {
     struct store_file file = store_file_make(STORE_HEAD, 4, "facts", 5);
     struct view view = open_view(&file);
-    uint8_t facts[LINK_FACTS_MAX];
     struct slice bytes;
 
     store_file_write(&file, 1, "abcdef");
@@ -35,10 +34,27 @@ static void a_head_keeps_the_first_bytes(void **state) {
     assert_int_equal(bytes.len, 4);
     assert_memory_equal(bytes.data, "abcd", 4);
     assert_int_equal(view_peek(&view, 1, 5, 6).len, 0);
-    assert_int_equal(view_read_facts(file.fd, facts).len, 5);
-    assert_memory_equal(facts, "facts", 5);
     view_close(&view);
     store_file_close(&file);
+}
+
+/* Where they are few they lie in the first page. */
+static void facts_are_found_where_they_are(void **state) {
+    static uint8_t room[LINK_FACTS_MAX];
+
+    for (int small = 0; small < 2; small++) {
+        struct store_file file = store_file_make(STORE_HEAD, 4096, "facts", 5);
+        struct slice facts;
+
+        if (small) {
+            memcpy(file.head + 1, "small", 5);
+            file.head->facts_at = sizeof(*file.head);
+        }
+        facts = view_read_facts(file.fd, room);
+        assert_int_equal(facts.len, 5);
+        assert_memory_equal(facts.data, small ? "small" : "facts", 5);
+        store_file_close(&file);
+    }
 }
 
 static void a_ring_goes_around(void **state) {
@@ -201,6 +217,7 @@ static void a_head_that_lies_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_head_keeps_the_first_bytes),
+        cmocka_unit_test(facts_are_found_where_they_are),
         cmocka_unit_test(a_ring_goes_around),
         cmocka_unit_test(what_was_overwritten_is_not_believed),
         cmocka_unit_test(resting_loses_nothing),
