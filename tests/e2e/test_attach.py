@@ -154,7 +154,7 @@ def test_a_head_has_its_gap_at_the_end(client):
 def test_a_captured_exec_is_watched_and_still_answered(guestd, client, folder):
     request = client.start("exec", cmd="sh", args=["-c", "echo one; until [ -e go ]; do sleep 0.01; done; echo two"],
                            tag="front", cwd=str(folder))
-    until(lambda: guestd.jobs(), "it runs")
+    until(lambda: client.commands.list(), "its tag is known")
     with guestd.connect() as other:
         reader = Reader(other, tag="front").until("stdout", 4)
         (folder / "go").touch()

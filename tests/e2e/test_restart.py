@@ -76,7 +76,7 @@ def test_a_foreground_job_goes_on_and_is_found_by_its_tag(start, folder):
     with guestd.connect() as client:
         client.start("exec", cmd="sh", args=["-c", "echo one; until [ -e go ]; do sleep 0.01; done; echo two"],
                      tag="front", cwd=str(folder))
-        until(lambda: guestd.jobs(), "it runs")
+        until(lambda: client.commands.list(), "its tag is known")
         kill_agent(guestd)
     with guestd.connect() as client:
         assert client.commands.get(tag="front").state == "running"

@@ -137,7 +137,7 @@ def test_one_that_does_not_serve_is_rolled_back(start, path):
     check_rolled_back(guestd, process)
     assert time.monotonic() - asked < 7 * SLOWER
     if path == upgrades.FOREIGN:
-        assert "speaks version 2" in guestd.stderr()
+        assert "of the link, this agent 1000 (1000)" in guestd.stderr()
     # It is no obstacle to the next one.
     assert upgrades.upgrade(guestd, upgrades.NEXT) == upgrades.NEXT_VERSION
 
