@@ -116,6 +116,7 @@ int jobs_on_spawned(struct jobs *jobs, const struct link_spawned *message, int f
     int r = 0;
 
     if (job && job->state == JOB_STARTING) {
+        jobs->inherited -= job->taken_over;
         if (message->err) {
             struct failure failure = {0};
 

@@ -120,6 +120,16 @@ static bool fits_here(const struct job *job, size_t len) {
     return len <= LINK_SPEC_HERE_MAX && job->jobs->agent->hello.version >= 3;
 }
 
+/* Its store will come as a file: an agent without room for one would lose its link then. */
+static int find_room(void) {
+    int fd = dup(LINK_FD);
+
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
 /* Opens nothing unless it opens all. Returns the number of fds, or -errno. */
 static int make_fds(const struct job_order *order, struct slice spec, bool here, int fds[2]) {
     int n = 0;
@@ -131,7 +141,7 @@ static int make_fds(const struct job_order *order, struct slice spec, bool here,
         n = 1;
     }
     if (!order->input.data)
-        return n;
+        return n > 0 ? n : find_room();
     fds[n] = sealed("guestd-stdin", order->input.data, order->input.len);
     if (fds[n] >= 0)
         return n + 1;

@@ -63,7 +63,8 @@ struct jobs {
     struct jobs_by_tag tags;
     struct jobs_by_pid pids;
     struct jobs_by_key keys;
-    uint32_t living; /* starting and running */
+    uint32_t living;    /* starting and running */
+    uint32_t inherited; /* of these, starts that an agent before this one ordered */
     uint32_t exited;
     struct job *oldest, *newest;
     uv_timer_t expiry; /* runs only while exited ones are remembered */

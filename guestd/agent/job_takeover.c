@@ -96,7 +96,10 @@ static int take_over_start(struct jobs *jobs, const struct link_job *message, in
     static uint8_t facts[LINK_FACTS_MAX];
     size_t len = read_facts(spec, facts);
 
-    return make(jobs, message, (struct slice){facts, len}) ? 0 : -ENOMEM;
+    if (!make(jobs, message, (struct slice){facts, len}))
+        return -ENOMEM;
+    jobs->inherited++;
+    return 0;
 }
 
 int jobs_on_job(struct jobs *jobs, const struct link_job *message, int fd) {

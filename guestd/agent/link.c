@@ -11,6 +11,8 @@
 #include "agent/log.h"
 #include "version.h"
 
+#define STARTS_NS UINT64_C(50000000)
+#define MS_NS UINT64_C(1000000)
 #define TURN 64 /* messages read before the loop looks at anybody else */
 
 /* What a full link refused: goes out first as soon as there is room. */
@@ -54,7 +56,7 @@ int link_receive_hello(struct agent *agent, int ret_listeners[LINK_LISTENERS]) {
     union link_message message;
     int fds[LINK_FDS_MAX];
     unsigned n_fds;
-    int r = link_message_wait(&message, fds, &n_fds);
+    int r = link_message_wait(&message, fds, &n_fds, -1);
 
     if (r < 0)
         return r;
@@ -82,21 +84,33 @@ static void watch(struct link *link) {
                   on_poll);
 }
 
-/* What happens to jobs that were told already can be told before the table's end. */
+/*
+ * What happens to jobs that were told already can be told before the table's end. Behind it, starts
+ * that are under way are waited for, for a moment: whoever comes back and asks for one by its tag,
+ * as soon as we serve, is to find it.
+ */
 static int read_table(struct link *link) {
+    uint64_t now, until = 0;
+    int ms = -1;
+
     for (;;) {
         union link_message message;
         int fds[LINK_FDS_MAX] = {-1};
         unsigned n_fds;
-        int r = link_message_wait(&message, fds, &n_fds);
+        int r = link_message_wait(&message, fds, &n_fds, ms);
 
-        if (r < 0)
-            return r;
-        if (message.h.type == LINK_JOBS_END)
+        if (r == -ETIMEDOUT)
             return 0;
-        r = handle(link, &message, n_fds ? fds[0] : -1);
+        if (r == 0)
+            r = handle(link, &message, n_fds ? fds[0] : -1);
         if (r < 0)
             return r;
+        now = uv_hrtime();
+        if (message.h.type == LINK_JOBS_END)
+            until = now + STARTS_NS;
+        if (until > 0 && (link->agent->jobs->inherited == 0 || now >= until))
+            return 0;
+        ms = until > 0 ? (int)((until - now) / MS_NS) + 1 : -1;
     }
 }
 

@@ -123,14 +123,18 @@ int link_message_receive(union link_message *message, int fds[LINK_FDS_MAX], uns
     return 0;
 }
 
-int link_message_wait(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds) {
+int link_message_wait(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds,
+                      int ms) {
     for (;;) {
         struct pollfd ready = {.fd = LINK_FD, .events = POLLIN};
         int r = link_message_receive(message, fds, ret_n_fds);
 
         if (r != -EAGAIN)
             return r;
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+        r = poll(&ready, 1, ms);
+        if (r == 0)
+            return -ETIMEDOUT;
+        if (r < 0 && errno != EINTR)
             return -errno;
     }
 }

@@ -31,8 +31,10 @@ void link_message_speak(uint32_t version);
 /* Returns 0 with a message and its fds, which are the caller's now; -EAGAIN; -EPIPE when the
  * supervisor is gone; -EBADMSG; -errno. */
 int link_message_receive(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds);
-/* The same, waiting for it; used before there is a loop. */
-int link_message_wait(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds);
+/* The same, waiting for it at most `ms`, or for ever (-1): -ETIMEDOUT. Used before there is a loop.
+ */
+int link_message_wait(union link_message *message, int fds[LINK_FDS_MAX], unsigned *ret_n_fds,
+                      int ms);
 
 /* Returns 0, -EAGAIN, or -errno when the link is broken. The fds stay the caller's. */
 int link_message_send(const void *bytes, size_t size, const int *fds, unsigned n_fds);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -11,15 +12,22 @@
 
 #define STACK_BYTES (64u << 10)
 #define BEGUN_NS (50 * MS_NS)
-#define LOOKS 20
 
-static atomic_uint started, begun, closing;
+static atomic_uint closing;
 
 static void *run(void *fd) {
-    begun++;
     close((int)(intptr_t)fd);
     closing--;
     return NULL;
+}
+
+/* Marks what is handed over: everything else of ours is closed by an exec. */
+static void mark(int fd, bool ours) {
+    fcntl(fd, F_SETFD, ours ? FD_CLOEXEC : 0);
+}
+
+static bool is_marked(int fd) {
+    return fcntl(fd, F_GETFD) == 0;
 }
 
 static void start(int fd) {
@@ -29,23 +37,23 @@ static void start(int fd) {
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     closing++;
-    if (pthread_create(&thread, &attributes, run, (void *)(intptr_t)fd) == 0)
-        started++;
-    else
+    mark(fd, false);
+    if (pthread_create(&thread, &attributes, run, (void *)(intptr_t)fd) != 0) {
+        mark(fd, true);
         closing--;
+    }
     pthread_attr_destroy(&attributes);
 }
 
 /*
  * Until the numbers are free, which is the first thing that close(2) does, before it may wait: a
- * child that is made before would hold the file too, and wait for it in its exec. A busy machine
- * must not keep us for long, nor a thread that takes a number again at once.
+ * child that is made before would hold the file too, and wait for it in its exec. By then another
+ * thread may have such a number for a file of ours. A busy machine must not keep us for long.
  */
 static void await_begin(const int *fds, unsigned count) {
-    for (int64_t until = clock_now() + BEGUN_NS; begun != started && clock_now() < until;)
-        sched_yield();
+    int64_t until = clock_now() + BEGUN_NS;
     for (unsigned i = 0; i < count; i++) {
-        for (int looks = 0; looks < LOOKS && fcntl(fds[i], F_GETFD) >= 0; looks++)
+        while (is_marked(fds[i]) && clock_now() < until)
             sched_yield();
     }
 }

@@ -174,6 +174,35 @@ static void jobs_are_taken_over(void **state) {
     assert_int_equal(jobs_running(agent.jobs), 2);
 }
 
+/* Who comes back as soon as there is an agent is to find it by its tag. */
+static void a_start_under_way_is_waited_for(void **state) {
+    struct facts facts = {.tag = "db", .cmd = "postgres", .cwd = "/", .user = "pg"};
+    struct store_file file = store_file_make(STORE_DROP, 4096, "", 0);
+    struct link_spec spec = {.magic = LINK_SPEC_MAGIC};
+    int fd = memfd_create("spec", MFD_CLOEXEC);
+    msgpack_sbuffer blob;
+
+    msgpack_sbuffer_init(&blob);
+    assert_int_equal(facts_pack(&facts, &blob), 0);
+    spec.facts = (uint32_t)blob.size;
+    assert_int_equal(write(fd, &spec, sizeof(spec)), sizeof(spec));
+    assert_int_equal(write(fd, blob.data, blob.size), blob.size);
+    msgpack_sbuffer_destroy(&blob);
+    say(&(struct link_job){.h = {LINK_JOB, sizeof(struct link_job)}, .job = 1}, fd);
+    say(&(struct link_job){.h = {LINK_JOB, sizeof(struct link_job)}, .job = 2}, fd); /* hangs */
+    close(fd);
+    say(&(struct link_header){LINK_JOBS_END, sizeof(struct link_header)}, -1);
+    say(&(struct link_spawned){.h = {LINK_SPAWNED, sizeof(struct link_spawned)},
+                               .job = 1,
+                               .pid = 50,
+                               .started_at = agent_now()},
+        file.fd);
+    store_file_close(&file);
+    assert_int_equal(link_start(&agent), 0);
+    assert_int_equal(job_pid(jobs_by_tag_find(agent.jobs, "db")), 50);
+    assert_int_equal(agent.jobs->inherited, 1);
+}
+
 /* Such a store isn't even mapped. */
 static void what_a_store_did_not_keep_is_counted(void **state) {
     struct store_file file = store_file_make(STORE_DROP, 4096, "", 0);
@@ -222,6 +251,7 @@ int main(void) {
         WITH_LINK(a_full_link_loses_nothing),
         WITH_LINK(the_table_makes_up_for_lost_events),
         cmocka_unit_test_setup_teardown(jobs_are_taken_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_start_under_way_is_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_a_store_did_not_keep_is_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_newest_are_remembered_in_whatever_order_they_are_told,
                                         set_up, tear_down),
