@@ -15,6 +15,7 @@
 #include "supervisor/send.h"
 
 #define KEEP_FREE 64
+#define FEW 4
 
 /* Reads a small file whole. Returns its length or -errno; the text is terminated. */
 static ssize_t read_text(int directory, const char *path, char *text, size_t size) {
@@ -192,39 +193,7 @@ void groups_deinit(struct groups *groups) {
 
 /* ── the pool ── */
 
-/* Groups whose last daemon has gone meanwhile are good again; looks at a few, at others each time.
- */
-static void gather(struct groups *groups) {
-    for (int i = 0; i < 4 && groups->lingering != NULL; i++) {
-        struct group *group = groups->lingering;
-        groups->lingering = group->next;
-        if (groups->lingering == NULL)
-            groups->last_lingering = &groups->lingering;
-        groups_give(groups, group, false);
-    }
-}
-
-struct group *groups_take(struct groups *groups, bool alone) {
-    if (groups->jobs < 0)
-        return NULL;
-    if (groups->free == NULL)
-        gather(groups);
-    struct group *group = alone ? NULL : groups->free;
-    if (group != NULL) {
-        groups->free = group->next;
-        groups->n_free--;
-        return group;
-    }
-    group = calloc(1, sizeof *group);
-    if (group == NULL)
-        return NULL;
-    snprintf(group->name, sizeof group->name, "%u", ++groups->made);
-    group->is_new = true;
-    group->spent = alone;
-    return group;
-}
-
-void groups_give(struct groups *groups, struct group *group, bool unusable) {
+static void put(struct groups *groups, struct group *group, bool unusable) {
     if (!unusable && group_populated(groups, group)) {
         group->next = NULL;
         *groups->last_lingering = group;
@@ -247,6 +216,43 @@ void groups_give(struct groups *groups, struct group *group, bool unusable) {
     group->next = groups->free;
     groups->free = group;
     groups->n_free++;
+}
+
+/* Groups whose last daemon has gone meanwhile are good again, or can go; looks at others each time.
+ */
+static void gather(struct groups *groups, int most) {
+    for (int i = 0; i < most && groups->lingering != NULL; i++) {
+        struct group *group = groups->lingering;
+        groups->lingering = group->next;
+        if (groups->lingering == NULL)
+            groups->last_lingering = &groups->lingering;
+        put(groups, group, false);
+    }
+}
+
+struct group *groups_take(struct groups *groups, bool alone) {
+    if (groups->jobs < 0)
+        return NULL;
+    if (groups->free == NULL)
+        gather(groups, FEW);
+    struct group *group = alone ? NULL : groups->free;
+    if (group != NULL) {
+        groups->free = group->next;
+        groups->n_free--;
+        return group;
+    }
+    group = calloc(1, sizeof *group);
+    if (group == NULL)
+        return NULL;
+    snprintf(group->name, sizeof group->name, "%u", ++groups->made);
+    group->is_new = true;
+    group->spent = alone;
+    return group;
+}
+
+void groups_give(struct groups *groups, struct group *group, bool unusable) {
+    put(groups, group, unusable);
+    gather(groups, 1);
 }
 
 /* ── one group ── */

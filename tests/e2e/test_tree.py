@@ -90,6 +90,24 @@ def test_groups_that_a_program_makes_in_its_own_are_its_tree(start, folder):
         until(lambda: client.commands.run("true") and not os.path.exists(groups), "they go, at another start at the latest")
 
 
+def test_the_group_that_a_daemon_leaves_late_goes_too(start, folder):
+    """Also when there are groups enough for those that start meanwhile."""
+    guestd = start()
+    with guestd.connect() as client:
+        if client.hello()["kill_tree"] != "cgroup":
+            pytest.skip("no cgroup to split up")
+        process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
+        until(lambda: (folder / "up").exists(), "it has split its group up")
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(20).descendants == 1
+        client.commands.run("true")
+        groups = (folder / "groups").read_text()
+        assert os.path.exists(groups)
+        [daemon] = guestd.jobs()
+        os.kill(daemon, signal.SIGTERM)
+        until(lambda: client.commands.run("true") and not os.path.exists(groups), "it goes with the next that ends")
+
+
 def test_kill_takes_the_whole_tree(guestd, client, folder, script):
     process = client.commands.run(script + "wait", background=True, cwd=str(folder))
     tree_is_up(guestd, folder)
