@@ -75,13 +75,18 @@ signal.pause()
 """
 
 
+def split_up(client, folder):
+    if client.hello()["kill_tree"] != "cgroup":
+        pytest.skip("no cgroup to split up")
+    process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
+    until(lambda: (folder / "up").exists(), "it has split its group up")
+    return process
+
+
 def test_groups_that_a_program_makes_in_its_own_are_its_tree(start, folder):
     guestd = start()
     with guestd.connect() as client:
-        if client.hello()["kill_tree"] != "cgroup":
-            pytest.skip("no cgroup to split up")
-        process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
-        until(lambda: (folder / "up").exists(), "it has split its group up")
+        process = split_up(client, folder)
         process.kill("TERM")
         until(lambda: (folder / "ended").exists(), "it has got the signal too")
         result = process.wait(20)
@@ -94,10 +99,7 @@ def test_the_group_that_a_daemon_leaves_late_goes_too(start, folder):
     """Also when there are groups enough for those that start meanwhile."""
     guestd = start()
     with guestd.connect() as client:
-        if client.hello()["kill_tree"] != "cgroup":
-            pytest.skip("no cgroup to split up")
-        process = client.commands.run(sys.executable, ["-c", SPLIT], background=True, cwd=str(folder))
-        until(lambda: (folder / "up").exists(), "it has split its group up")
+        process = split_up(client, folder)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(20).descendants == 1
         client.commands.run("true")
